@@ -1,0 +1,88 @@
+package keystore
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// bound returns the context of one backend call: the caller's, with OpTimeout
+// on top. The function ends it.
+func (s *Keystore) bound(ctx context.Context) (context.Context, func()) {
+	if s.opts.OpTimeout == Never {
+		return ctx, func() {}
+	}
+	op := &opContext{Context: ctx, deadline: time.Now().Add(s.opts.OpTimeout)}
+	return op, op.end
+}
+
+// opContext is a context.WithDeadline that starts its timer when Done is first
+// asked for. A driver inside the process only asks Err, and the timer would be a
+// tenth of the cost of its lookup.
+type opContext struct {
+	context.Context // the caller's
+	deadline        time.Time
+
+	mu     sync.Mutex
+	timed  context.Context
+	cancel context.CancelFunc
+	ended  bool
+}
+
+func (c *opContext) Deadline() (time.Time, bool) {
+	if d, ok := c.Context.Deadline(); ok && d.Before(c.deadline) {
+		return d, true
+	}
+	return c.deadline, true
+}
+
+func (c *opContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timed == nil {
+		c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
+		if c.ended {
+			c.cancel()
+		}
+	}
+	return c.timed.Done()
+}
+
+func (c *opContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timed != nil {
+		return c.timed.Err()
+	}
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	if !time.Now().Before(c.deadline) {
+		return context.DeadlineExceeded
+	}
+	if c.ended {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Value lets the context package find the timed context as its own kind of
+// parent, so that contexts derived from c need no goroutine.
+func (c *opContext) Value(key any) any {
+	c.mu.Lock()
+	timed := c.timed
+	c.mu.Unlock()
+	if timed != nil {
+		return timed.Value(key)
+	}
+	return c.Context.Value(key)
+}
+
+func (c *opContext) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}

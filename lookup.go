@@ -1,0 +1,166 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/keystore/backend"
+)
+
+// LookupParams are the arguments of LookupWith.
+type LookupParams struct {
+	Scopes []string // all of them must be covered
+}
+
+// Result is what LookupWith found.
+type Result struct {
+	Key        Key
+	Generation int // of the secret presented; less than Key.Generation during a grace period
+}
+
+// These two are shared, so that refusing a text that is no token of ours costs
+// no allocation.
+var (
+	errMalformed     = &LookupError{Reason: ReasonMalformed, err: ErrUnauthenticated}
+	errUnknownPrefix = &LookupError{Reason: ReasonUnknownPrefix, err: ErrUnauthenticated}
+)
+
+// Lookup returns the key that the token proves, if it is active and covers all
+// of the required scopes. The Key is zero on any error, and every error is a
+// *LookupError:
+//
+//   - ErrUnauthenticated: malformed, unknown or wrong, all in the same words. A
+//     text that is no token of this keystore costs no hash and no backend call.
+//   - ErrExpired, ErrRevoked, ErrDisabled, ErrOwnerInactive: they wrap
+//     ErrUnauthenticated and come only after the secret matched.
+//   - ErrMissingScope: the key is good for less than was asked.
+//   - ErrInvalid: a required scope is malformed, a fault of the program.
+//   - ErrUnavailable, ErrCorrupt, ErrClosed: nothing is known of the key. An
+//     outage is never ErrUnauthenticated.
+//
+// A successful lookup notes the time of last use; a failed one notes nothing.
+func (s *Keystore) Lookup(ctx context.Context, token string, scopes ...string) (Key, error) {
+	r, err := s.lookup(ctx, token, scopes)
+	return r.Key, err
+}
+
+// LookupWith is Lookup with parameters and a fuller result.
+func (s *Keystore) LookupWith(ctx context.Context, token string, p LookupParams) (Result, error) {
+	return s.lookup(ctx, token, p.Scopes)
+}
+
+func (s *Keystore) lookup(ctx context.Context, token string, scopes []string) (Result, error) {
+	if s.closed.Load() {
+		return Result{}, &LookupError{Reason: ReasonClosed, err: ErrClosed}
+	}
+	if err := checkRequired(scopes); err != nil {
+		return Result{}, &LookupError{Reason: ReasonInvalidScope, err: err}
+	}
+	prefix, id, ok := splitToken(token)
+	switch {
+	case !ok:
+		return Result{}, errMalformed
+	case !s.accepts(prefix):
+		return Result{}, errUnknownPrefix
+	case !checksumMatches(token):
+		return Result{}, errMalformed
+	}
+	stored, err := s.load(ctx, id)
+	if err != nil {
+		return Result{}, s.loadFailed(ctx, token, id, err)
+	}
+	r, err := open(&stored, id)
+	if err != nil {
+		return Result{}, &LookupError{Reason: ReasonCorrupt, KeyID: id, err: err}
+	}
+	now := s.now()
+	matched, err := s.match(ctx, &r, token, now)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := s.usable(ctx, &r.key, matched, now); err != nil {
+		return Result{}, err
+	}
+	if err := r.key.Scopes.check(scopes); err != nil {
+		return Result{}, &LookupError{Reason: ReasonMissingScope, KeyID: id, Owner: r.key.Owner, err: err}
+	}
+	s.note(id, now)
+	s.offerRehash(id, matched, token)
+	return Result{Key: r.view(now, &stored), Generation: matched.generation}, nil
+}
+
+// loadFailed tells an unknown id from a failure of the store. For the unknown
+// id a hash is compared all the same, so that the time does not tell it from a
+// wrong secret; what the backend takes to find nothing still may.
+func (s *Keystore) loadFailed(ctx context.Context, token, id string, err error) error {
+	if errors.Is(err, backend.ErrNotFound) {
+		s.dummy.Verify(token, Digest{scheme: s.dummy.Scheme(), kid: s.dummy.KeyID(), sum: dummySum})
+		return &LookupError{Reason: ReasonUnknownKey, KeyID: id, err: ErrUnauthenticated}
+	}
+	err = s.unavailable(ctx, "key "+id, err)
+	if errors.Is(err, ErrClosed) {
+		return &LookupError{Reason: ReasonClosed, KeyID: id, err: err}
+	}
+	return &LookupError{Reason: ReasonUnavailable, KeyID: id, err: err}
+}
+
+// dummySum is as long as a SHA-256 and no token's.
+const dummySum = "no token has this as its digest!"
+
+// match finds the secret that the token is, live or superseded. If there is
+// none, but a live digest could not be checked for want of its scheme or pepper,
+// the token may be good: that is ErrUnavailable.
+func (s *Keystore) match(ctx context.Context, r *record, token string, now time.Time) (*secret, error) {
+	id := r.key.ID
+	unchecked := ""
+	for i := range r.secrets {
+		sec := &r.secrets[i]
+		h := s.hasher(sec.digest)
+		if h == nil {
+			if sec.live(now) {
+				unchecked = fmt.Sprintf("no hasher for scheme %q, key id %q is configured", sec.digest.scheme, sec.digest.kid)
+			}
+			continue
+		}
+		same, err := verifyWith(ctx, h, token, sec.digest)
+		if err != nil {
+			return nil, &LookupError{Reason: ReasonUnavailable, KeyID: id, err: s.unavailable(ctx, "key "+id, err)}
+		}
+		if same {
+			return sec, nil
+		}
+	}
+	if unchecked != "" {
+		return nil, &LookupError{Reason: ReasonUnknownHash, KeyID: id, err: s.unavailable(ctx, "key "+id, errors.New(unchecked))}
+	}
+	return nil, &LookupError{Reason: ReasonWrongSecret, KeyID: id, err: ErrUnauthenticated}
+}
+
+// usable judges the state of a key whose secret matched.
+func (s *Keystore) usable(ctx context.Context, k *Key, matched *secret, now time.Time) error {
+	refuse := func(reason Reason, err error) error {
+		return &LookupError{Reason: reason, KeyID: k.ID, Owner: k.Owner, err: err}
+	}
+	switch k.State(now) {
+	case Revoked:
+		return refuse(ReasonRevoked, ErrRevoked)
+	case Disabled:
+		return refuse(ReasonDisabled, ErrDisabled)
+	}
+	switch {
+	case !matched.live(now):
+		return refuse(ReasonSuperseded, ErrExpired)
+	case k.expired(now):
+		return refuse(ReasonExpired, ErrExpired)
+	}
+	active, err := s.ownerActive(ctx, k.Owner)
+	switch {
+	case err != nil:
+		return refuse(ReasonOwnerCheck, s.unavailable(ctx, "owner of key "+k.ID, err))
+	case !active:
+		return refuse(ReasonOwnerInactive, ErrOwnerInactive)
+	}
+	return nil
+}

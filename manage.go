@@ -1,0 +1,154 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+)
+
+// unrevoked returns ErrState for a revoked key. The state of a key is monotone:
+// nothing clears a revocation.
+func unrevoked(r *record) error {
+	if !r.key.RevokedAt.IsZero() {
+		return stateError(r.key.ID, "it is revoked")
+	}
+	return nil
+}
+
+// Get returns a key by its id. Errors: ErrNotFound, ErrCorrupt, ErrUnavailable,
+// ErrClosed.
+func (s *Keystore) Get(ctx context.Context, id string) (Key, error) { return s.get(ctx, id, "") }
+
+func (s *Keystore) get(ctx context.Context, id, owner string) (Key, error) {
+	r, stored, err := s.read(ctx, id, owner)
+	if err != nil {
+		return Key{}, err
+	}
+	return r.view(s.now(), &stored), nil
+}
+
+// Update changes what fn changes. fn may run again, on newer values, when
+// another writer came first; an error of fn ends the update and is returned as
+// it is. Scopes that are reserved can be kept or dropped, not added.
+//
+// Errors: ErrInvalid naming the field, ErrNotFound, ErrState for a revoked key,
+// ErrConflict after 16 tries (a change that disables the key goes on until the
+// context ends), ErrUnavailable, ErrUnknownOutcome, ErrCorrupt, ErrClosed.
+func (s *Keystore) Update(ctx context.Context, id string, fn func(*Changes) error) (Key, error) {
+	return s.update(ctx, id, "", fn)
+}
+
+func (s *Keystore) update(ctx context.Context, id, owner string, fn func(*Changes) error) (Key, error) {
+	return s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) {
+		if err := unrevoked(r); err != nil {
+			return bounded, err
+		}
+		k := &r.key
+		c := Changes{
+			Name: k.Name, Description: k.Description, ExpiresAt: k.ExpiresAt, Disabled: k.Disabled,
+			Scopes: slices.Clone(k.Scopes.list), Metadata: maps.Collect(k.Metadata.All()),
+		}
+		if err := fn(&c); err != nil {
+			return bounded, err
+		}
+		disables := c.Disabled && !k.Disabled
+		changed, err := s.apply(&c, k, now)
+		switch {
+		case err != nil:
+			return bounded, err
+		case !changed:
+			return bounded, errUnchanged
+		case disables:
+			return untilDeadline, nil
+		}
+		return bounded, nil
+	})
+}
+
+// apply checks the changes and makes them. What did not change is not checked:
+// a key may be older than today's limits.
+func (s *Keystore) apply(c *Changes, k *Key, now time.Time) (changed bool, err error) {
+	if c.Name != k.Name {
+		if err := checkText("name", c.Name, maxNameLen); err != nil {
+			return false, err
+		}
+		k.Name, changed = c.Name, true
+	}
+	if c.Description != k.Description {
+		if err := checkText("description", c.Description, maxDescriptionLen); err != nil {
+			return false, err
+		}
+		k.Description, changed = c.Description, true
+	}
+	if !slices.Equal(c.Scopes, k.Scopes.list) {
+		scopes, err := newScopes(c.Scopes)
+		if err != nil {
+			return false, err
+		}
+		if g, adds := scopes.addsReserved(k.Scopes); adds {
+			return false, invalid("scopes", "%q is reserved for administration and cannot be added", g)
+		}
+		changed = changed || !slices.Equal(scopes.list, k.Scopes.list)
+		k.Scopes = scopes
+	}
+	if !maps.Equal(c.Metadata, maps.Collect(k.Metadata.All())) {
+		if k.Metadata, err = newMetadata(c.Metadata); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	if !c.ExpiresAt.Equal(k.ExpiresAt) {
+		if k.ExpiresAt, err = s.expiry("expires_at", now, c.ExpiresAt); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	if c.Disabled != k.Disabled {
+		k.Disabled, changed = c.Disabled, true
+	}
+	return changed, nil
+}
+
+// Delete removes the key and every trace of it. Revoke is what an incident asks
+// for: it leaves a record that says so. Errors: ErrNotFound, ErrUnavailable,
+// ErrUnknownOutcome, ErrClosed. A damaged record can be deleted.
+func (s *Keystore) Delete(ctx context.Context, id string) error { return s.delete(ctx, id, "") }
+
+func (s *Keystore) delete(ctx context.Context, id, owner string) error {
+	if _, err := s.fetch(ctx, id, owner); err != nil {
+		return err
+	}
+	return s.send(ctx, "key "+id, func(op context.Context) error { return s.backend.Delete(op, id) })
+}
+
+// CountDigests counts the secrets that may still be presented, by scheme and
+// key id ("hmac-sha256$2026-01"; "sha256$" where a scheme has no keys). Those of
+// revoked and expired keys count until they are purged: without their pepper a
+// lookup could not tell that they are. When a pepper's count is 0 in a store
+// where no process makes digests with it any more, it may be retired.
+//
+// It reads the whole store. A damaged record is passed over and reported: the
+// counts come with an error that is ErrCorrupt. Otherwise ErrUnavailable,
+// ErrClosed.
+func (s *Keystore) CountDigests(ctx context.Context) (map[string]int, error) {
+	counts := make(map[string]int)
+	var damaged []error
+	for r, err := range s.walk(ctx, "") {
+		switch {
+		case errors.Is(err, ErrCorrupt):
+			damaged = append(damaged, err)
+		case err != nil:
+			return counts, err
+		default:
+			now := s.now()
+			for _, sec := range r.secrets {
+				if sec.live(now) {
+					counts[sec.digest.scheme+"$"+sec.digest.kid]++
+				}
+			}
+		}
+	}
+	return counts, errors.Join(damaged...)
+}

@@ -1,0 +1,128 @@
+package keystore
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// Never, as one of the durations in Options, switches off what it is for.
+const Never time.Duration = -1
+
+// Options configure a Keystore. A nil *Options and zero fields mean the
+// defaults. A negative duration other than Never is ErrInvalid.
+type Options struct {
+	// Prefix begins every new token and names the environment, for example
+	// "sk_live": [a-z][a-z0-9_]*, 1 to 16 characters, not ending in "_".
+	// Default "ks".
+	Prefix string
+	// AcceptPrefixes lists further prefixes whose tokens are looked up.
+	AcceptPrefixes []string
+
+	// Hash makes new digests. Default SHA256().
+	Hash Hasher
+	// AcceptHash lists what else verifies. A pepper is turned on in two steps:
+	// first here in every process, then in Hash, with Rehash.
+	AcceptHash []Hasher
+	// Rehash rewrites a digest of another scheme or key than Hash makes, after
+	// a successful lookup, in the background and once per secret and process.
+	Rehash bool
+
+	// DefaultTTL is the lifetime of keys generated without an expiry. Zero or
+	// Never: they do not expire.
+	DefaultTTL time.Duration
+	// MaxTTL is the longest lifetime, counted from the call, that Generate,
+	// Update, Expire and Rotate accept; a key without expiry exceeds it. Zero
+	// or Never: no bound.
+	MaxTTL time.Duration
+	// Retention is how long a revoked or expired key stays before Purge may
+	// delete it. It is applied as keys are written. Default 30 days; Never: for
+	// ever.
+	Retention time.Duration
+
+	// OpTimeout bounds each backend call, with the context's deadline if that
+	// is sooner. Default 2 s; Never: the context's deadline alone.
+	OpTimeout time.Duration
+
+	// CacheSize is how many answers of OwnerActive are kept. Default 10 000;
+	// negative: none.
+	CacheSize int
+	// CacheTTL is how long an answer of OwnerActive is kept, a hard bound on
+	// its staleness. Default 5 s; Never is ErrInvalid.
+	CacheTTL time.Duration
+
+	// TouchInterval is how often last-used times are written, all in one batch.
+	// Default 30 s; Never: they are not recorded.
+	TouchInterval time.Duration
+	// PurgeInterval is how often keys whose retention has passed are deleted in
+	// the background. Default 1 h; Never: only when Purge is called.
+	PurgeInterval time.Duration
+
+	// OwnerActive says whether an owner's keys may be used; it is asked after
+	// the secret matched. nil: every owner's may. An error is ErrUnavailable.
+	OwnerActive func(ctx context.Context, owner string) (bool, error)
+
+	// Logger gets warnings of background work. Default: discard.
+	Logger *slog.Logger
+	// Now is the clock by which keys expire. Default time.Now.
+	Now func() time.Time
+}
+
+// withDefaults checks the options and returns a copy with every default in place.
+func (o *Options) withDefaults() (Options, error) {
+	out := Options{}
+	if o != nil {
+		out = *o
+	}
+	for _, d := range []struct {
+		field string
+		value *time.Duration
+		def   time.Duration
+		never bool // whether Never has a meaning
+	}{
+		{"DefaultTTL", &out.DefaultTTL, Never, true},
+		{"MaxTTL", &out.MaxTTL, Never, true},
+		{"Retention", &out.Retention, 30 * 24 * time.Hour, true},
+		{"OpTimeout", &out.OpTimeout, 2 * time.Second, true},
+		{"CacheTTL", &out.CacheTTL, 5 * time.Second, false},
+		{"TouchInterval", &out.TouchInterval, 30 * time.Second, true},
+		{"PurgeInterval", &out.PurgeInterval, time.Hour, true},
+	} {
+		switch {
+		case *d.value == 0:
+			*d.value = d.def
+		case *d.value < 0 && (*d.value != Never || !d.never):
+			return out, invalid(d.field, "it is negative")
+		}
+	}
+	if out.MaxTTL > 0 && out.DefaultTTL > out.MaxTTL {
+		return out, invalid("DefaultTTL", "it is longer than MaxTTL")
+	}
+	if out.CacheSize == 0 {
+		out.CacheSize = 10_000
+	}
+	if out.Prefix == "" {
+		out.Prefix = "ks"
+	}
+	out.AcceptPrefixes = slices.Clone(out.AcceptPrefixes)
+	for _, p := range append([]string{out.Prefix}, out.AcceptPrefixes...) {
+		if !validPrefix(p) {
+			return out, invalid("Prefix", "a prefix is [a-z][a-z0-9_]*, 1 to %d characters, not ending in \"_\"", maxPrefix)
+		}
+	}
+	if out.Hash == nil {
+		out.Hash = SHA256()
+	}
+	out.AcceptHash = slices.Clone(out.AcceptHash)
+	if slices.Contains(out.AcceptHash, nil) {
+		return out, invalid("AcceptHash", "a hasher is nil")
+	}
+	if out.Logger == nil {
+		out.Logger = slog.New(slog.DiscardHandler)
+	}
+	if out.Now == nil {
+		out.Now = time.Now
+	}
+	return out, nil
+}

@@ -1,0 +1,286 @@
+package keystore
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"example.com/keystore/backend"
+)
+
+// The stored form of a key (backend.Record.Data) is a version byte, a CBOR map
+// (RFC 8949) with integer keys in core deterministic encoding, and the CRC-32C
+// of all before it, big-endian. docs/format.md describes it for other readers.
+// Version 1 decodes for ever. Fields that older code may ignore get a new key,
+// which older code keeps when it rewrites the record; a field that it must not
+// ignore raises the version.
+const (
+	recordVersion = 1
+	recordCRCLen  = 4
+	maxRecordLen  = 60 << 10 // bytes; the contract of package backend allows 64 KiB
+)
+
+// Keys of the CBOR map.
+const (
+	fieldID = 1 + iota
+	fieldOwner
+	fieldName
+	fieldDescription
+	fieldPrefix
+	fieldScopes   // array of text, ascending
+	fieldMetadata // array of key, value, key, value, …, ascending by key
+	fieldCreated  // Unix milliseconds, as all times
+	fieldExpires
+	fieldRevoked
+	fieldRevokeReason
+	fieldDisabled
+	fieldSecrets  // array of [generation, scheme, key id, sum, until or null], newest first
+	fieldWriteIDs // byte string, 8 bytes each, newest first
+	fieldEnd      // keys from here on are unknown to this version
+)
+
+const (
+	maxLiveSecrets = 5 // that are accepted at one time, the current one included
+	keepDead       = 5 // superseded secrets that are remembered as such
+
+	// The design asks for the last 4 write ids. 16 writers that read one
+	// revision and then write it overtake each other by more, and a writer
+	// whose id is out of sight cannot know whether its write happened.
+	writeIDLen   = 8
+	keepWriteIDs = 32
+)
+
+var crcTable = crc32.MakeTable(crc32.Castagnoli)
+
+// secret is one secret of a key, as its digest.
+type secret struct {
+	digest     Digest
+	generation int
+	until      time.Time // zero: the current secret; else accepted while now is before it
+}
+
+func (s secret) live(now time.Time) bool { return s.until.IsZero() || now.Before(s.until) }
+
+// record is all that Data holds. LastUsedAt, GraceUntil, Generation and revision
+// of its key are not stored there; read and view fill them in.
+type record struct {
+	key      Key
+	secrets  []secret // newest first, the current one at 0
+	writeIDs string
+	unknown  []rawField
+}
+
+// rawField is a field that a later version added, kept as it came.
+type rawField struct {
+	key   uint64
+	value string
+}
+
+// view is the key as the caller sees it at a time.
+func (r *record) view(now time.Time, stored *backend.Record) Key {
+	k := r.key
+	k.Generation = r.secrets[0].generation
+	k.LastUsedAt, k.revision = stored.LastUsed, stored.Revision
+	for _, s := range r.secrets[1:] {
+		if s.live(now) && s.until.After(k.GraceUntil) {
+			k.GraceUntil = s.until
+		}
+	}
+	return k
+}
+
+// wrote reports whether the write with this id is among the last ones.
+func (r *record) wrote(id string) bool {
+	for at := 0; at < len(r.writeIDs); at += writeIDLen {
+		if r.writeIDs[at:at+writeIDLen] == id {
+			return true
+		}
+	}
+	return false
+}
+
+// stamp gives the record a fresh write id and returns it.
+func (r *record) stamp() (string, error) {
+	var id [writeIDLen]byte
+	if _, err := io.ReadFull(rand.Reader, id[:]); err != nil {
+		return "", fmt.Errorf("keystore: the system's random source failed: %w", err)
+	}
+	ids := string(id[:]) + r.writeIDs
+	r.writeIDs = ids[:min(len(ids), keepWriteIDs*writeIDLen)]
+	return string(id[:]), nil
+}
+
+// tidy forgets the oldest superseded secrets, and lowers the deadline of older
+// secrets to the expiry of the key, so that extending the key later does not
+// bring one back.
+func (r *record) tidy(now time.Time) {
+	dead := 0
+	r.secrets = slices.DeleteFunc(r.secrets, func(s secret) bool {
+		if s.live(now) {
+			return false
+		}
+		dead++
+		return dead > keepDead
+	})
+	if end := r.key.ExpiresAt; !end.IsZero() {
+		for i := range r.secrets[1:] {
+			if s := &r.secrets[i+1]; s.until.After(end) {
+				s.until = end
+			}
+		}
+	}
+}
+
+var cborEncoder = func() cbor.EncMode {
+	mode, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		panic(err) // the options are constant
+	}
+	return mode
+}()
+
+// encode returns the stored form, ErrInvalid if it is longer than 60 KiB.
+func (r *record) encode() ([]byte, error) {
+	k := &r.key
+	fields := map[uint64]any{
+		fieldID:       k.ID,
+		fieldOwner:    k.Owner,
+		fieldPrefix:   k.Prefix,
+		fieldCreated:  k.CreatedAt.UnixMilli(),
+		fieldSecrets:  encodeSecrets(r.secrets),
+		fieldWriteIDs: []byte(r.writeIDs),
+	}
+	optional := func(key uint64, value any, set bool) {
+		if set {
+			fields[key] = value
+		}
+	}
+	optional(fieldName, k.Name, k.Name != "")
+	optional(fieldDescription, k.Description, k.Description != "")
+	optional(fieldScopes, k.Scopes.list, k.Scopes.Len() > 0)
+	optional(fieldMetadata, encodeMetadata(k.Metadata), k.Metadata.Len() > 0)
+	optional(fieldExpires, k.ExpiresAt.UnixMilli(), !k.ExpiresAt.IsZero())
+	optional(fieldRevoked, k.RevokedAt.UnixMilli(), !k.RevokedAt.IsZero())
+	optional(fieldRevokeReason, k.RevokeReason, k.RevokeReason != "")
+	optional(fieldDisabled, true, k.Disabled)
+	for _, u := range r.unknown {
+		fields[u.key] = cbor.RawMessage(u.value)
+	}
+	body, err := cborEncoder.Marshal(fields)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: encode the record: %w", err)
+	}
+	data := append([]byte{recordVersion}, body...)
+	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, crcTable))
+	if len(data) > maxRecordLen {
+		return nil, invalid("record", "it takes %d bytes, more than %d", len(data), maxRecordLen)
+	}
+	return data, nil
+}
+
+func encodeSecrets(secrets []secret) []any {
+	out := make([]any, len(secrets))
+	for i, s := range secrets {
+		var until any
+		if !s.until.IsZero() {
+			until = s.until.UnixMilli()
+		}
+		out[i] = []any{s.generation, s.digest.scheme, s.digest.kid, []byte(s.digest.sum), until}
+	}
+	return out
+}
+
+func encodeMetadata(m Metadata) []string {
+	out := make([]string, 0, 2*m.Len())
+	for k, v := range m.All() {
+		out = append(out, k, v)
+	}
+	return out
+}
+
+// open checks what a backend returned and decodes it. The record must be the
+// one that was asked for, and its Data must say the same id and owner: a
+// record in the wrong place, or a reply that belongs to another request, is
+// ErrCorrupt.
+func open(stored *backend.Record, id string) (record, error) {
+	if stored.ID != id {
+		return record{}, keyError(id, fmt.Errorf("%w: the store answered with another key", ErrCorrupt))
+	}
+	r, err := decodeRecord(stored.Data)
+	switch {
+	case err != nil:
+		return record{}, keyError(id, err)
+	case r.key.ID != id:
+		return record{}, keyError(id, fmt.Errorf("%w: it holds the data of another key", ErrCorrupt))
+	case r.key.Owner != stored.Owner:
+		return record{}, keyError(id, fmt.Errorf("%w: it holds the data of another owner", ErrCorrupt))
+	}
+	return r, nil
+}
+
+// decodeRecord reads the stored form. All its texts share the one string that
+// Data is copied into.
+func decodeRecord(data []byte) (record, error) {
+	if len(data) < 1+recordCRCLen {
+		return record{}, fmt.Errorf("%w: %d bytes are too short", ErrCorrupt, len(data))
+	}
+	end := len(data) - recordCRCLen
+	if crc32.Checksum(data[:end], crcTable) != binary.BigEndian.Uint32(data[end:]) {
+		return record{}, fmt.Errorf("%w: its checksum does not match", ErrCorrupt)
+	}
+	if data[0] != recordVersion {
+		return record{}, fmt.Errorf("%w %d: this program reads version %d", ErrUnknownVersion, data[0], recordVersion)
+	}
+	d := decoder{s: string(data[1:end])}
+	r := d.record()
+	if d.problem != "" {
+		return record{}, fmt.Errorf("%w: %s at byte %d", ErrCorrupt, d.problem, 1+d.at)
+	}
+	if d.at != len(d.s) {
+		return record{}, fmt.Errorf("%w: bytes follow it", ErrCorrupt)
+	}
+	return r, nil
+}
+
+// checkRecord says what makes a well-formed record one that encode never wrote.
+func checkRecord(r *record) string {
+	switch {
+	case r.key.ID == "" || r.key.Owner == "" || r.key.Prefix == "":
+		return "id, owner or prefix is missing"
+	case r.key.CreatedAt.IsZero():
+		return "the time of creation is missing"
+	case len(r.secrets) == 0:
+		return "it has no secret"
+	case len(r.writeIDs)%writeIDLen != 0 || r.writeIDs == "":
+		return "the write ids are cut"
+	}
+	for i, s := range r.secrets {
+		if (i == 0) != s.until.IsZero() {
+			return "a deadline of its secrets is missing or too many"
+		}
+		if i > 0 && s.generation >= r.secrets[i-1].generation {
+			return "the generations of its secrets do not descend"
+		}
+		if s.generation < 1 {
+			return "a secret's generation is not positive"
+		}
+	}
+	for i, p := range r.key.Metadata.pairs {
+		if i > 0 && strings.Compare(r.key.Metadata.pairs[i-1].key, p.key) >= 0 {
+			return "metadata is not ascending"
+		}
+	}
+	for i, s := range r.key.Scopes.list {
+		if i > 0 && r.key.Scopes.list[i-1] >= s {
+			return "scopes are not ascending"
+		}
+	}
+	return ""
+}

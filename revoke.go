@@ -1,0 +1,74 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Revoke ends the key for ever: no lookup accepts it once Revoke has returned.
+// It is idempotent: the first time and reason (at most 1024 bytes) stay. It
+// goes on until the context ends while other writers keep changing the key.
+//
+// Errors: ErrInvalid for the reason, ErrNotFound, ErrUnavailable,
+// ErrUnknownOutcome (call it again), ErrCorrupt (Delete it), ErrClosed.
+func (s *Keystore) Revoke(ctx context.Context, id, reason string) (Key, error) {
+	return s.revoke(ctx, id, "", reason)
+}
+
+func (s *Keystore) revoke(ctx context.Context, id, owner, reason string) (Key, error) {
+	if err := checkText("reason", reason, maxReasonLen); err != nil {
+		return Key{}, err
+	}
+	return s.change(ctx, id, owner, revocation(reason))
+}
+
+func revocation(reason string) edit {
+	return func(r *record, now time.Time) (retries, error) {
+		if !r.key.RevokedAt.IsZero() {
+			return untilDeadline, errUnchanged
+		}
+		r.key.RevokedAt, r.key.RevokeReason = now, reason
+		return untilDeadline, nil
+	}
+}
+
+// RevokeAll revokes every key of the owner whose Generate returned before the
+// call, and returns how many it revoked. An error for one key does not stop it:
+// the others are revoked, and the errors are joined. Calling it again goes on
+// with what is left. Errors: ErrInvalid for owner or reason, and those of Revoke
+// and List.
+func (s *Keystore) RevokeAll(ctx context.Context, owner, reason string) (int, error) {
+	if err := checkOwner(owner); err != nil {
+		return 0, err
+	}
+	if err := checkText("reason", reason, maxReasonLen); err != nil {
+		return 0, err
+	}
+	revoked := 0
+	var failed []error
+	for r, err := range s.walk(ctx, owner) {
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		if !r.key.RevokedAt.IsZero() {
+			continue
+		}
+		before := false
+		_, err := s.change(ctx, r.key.ID, owner, func(r *record, now time.Time) (retries, error) {
+			before = !r.key.RevokedAt.IsZero()
+			return revocation(reason)(r, now)
+		})
+		switch {
+		case err == nil && !before:
+			revoked++
+		case err != nil && !errors.Is(err, ErrNotFound): // deleted meanwhile: it works no more
+			failed = append(failed, err)
+			if ctx.Err() != nil {
+				return revoked, errors.Join(failed...)
+			}
+		}
+	}
+	return revoked, errors.Join(failed...)
+}
