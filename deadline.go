@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// bound returns the context of one backend call: the caller's, with OpTimeout
-// on top. The function ends it.
-func (s *Keystore) bound(ctx context.Context) (context.Context, func()) {
-	if s.opts.OpTimeout == Never {
-		return ctx, func() {}
+// bound returns the context of one backend call: the caller's, with OpTimeout on
+// top. End it when the call has returned.
+func (s *Keystore) bound(ctx context.Context) *opContext {
+	op := &opContext{Context: ctx}
+	if s.opts.OpTimeout != Never {
+		op.deadline = time.Now().Add(s.opts.OpTimeout)
 	}
-	op := &opContext{Context: ctx, deadline: time.Now().Add(s.opts.OpTimeout)}
-	return op, op.end
+	return op
 }
 
 // opContext is a context.WithDeadline that starts its timer when Done is first
 // asked for. A driver inside the process only asks Err, and the timer would be a
 // tenth of the cost of its lookup.
 type opContext struct {
-	context.Context // the caller's
-	deadline        time.Time
+	context.Context           // the caller's
+	deadline        time.Time // zero: the caller's alone
 
 	mu     sync.Mutex
 	timed  context.Context
@@ -30,8 +30,9 @@ type opContext struct {
 }
 
 func (c *opContext) Deadline() (time.Time, bool) {
-	if d, ok := c.Context.Deadline(); ok && d.Before(c.deadline) {
-		return d, true
+	d, ok := c.Context.Deadline()
+	if c.deadline.IsZero() || ok && d.Before(c.deadline) {
+		return d, ok
 	}
 	return c.deadline, true
 }
@@ -40,7 +41,11 @@ func (c *opContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.timed == nil {
-		c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
+		if c.deadline.IsZero() {
+			c.timed, c.cancel = context.WithCancel(c.Context)
+		} else {
+			c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
+		}
 		if c.ended {
 			c.cancel()
 		}
@@ -57,7 +62,7 @@ func (c *opContext) Err() error {
 	if err := c.Context.Err(); err != nil {
 		return err
 	}
-	if !time.Now().Before(c.deadline) {
+	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
 		return context.DeadlineExceeded
 	}
 	if c.ended {

@@ -42,7 +42,7 @@ func (d *decoder) fail(problem string) {
 	}
 }
 
-func (d *decoder) record() (r record) {
+func (d *decoder) record(r *record) {
 	n := d.head(majorMap)
 	last := uint64(0)
 	for ; n > 0 && d.problem == ""; n-- {
@@ -52,12 +52,11 @@ func (d *decoder) record() (r record) {
 			break
 		}
 		last = field
-		d.field(field, &r)
+		d.field(field, r)
 	}
 	if d.problem == "" {
-		d.problem = checkRecord(&r)
+		d.problem = checkRecord(r)
 	}
-	return r
 }
 
 func (d *decoder) field(field uint64, r *record) {
@@ -206,6 +205,12 @@ func (d *decoder) byte() byte {
 // head reads the head of an item of the given major type, and returns its
 // argument.
 func (d *decoder) head(major byte) uint64 {
+	if d.at < len(d.s) && d.problem == "" { // most heads are one byte
+		if c := d.s[d.at]; c>>5 == major && c&31 < 24 {
+			d.at++
+			return uint64(c & 31)
+		}
+	}
 	first := d.byte()
 	if first>>5 != major {
 		d.fail("an item has the wrong type")

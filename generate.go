@@ -31,14 +31,14 @@ func (s *Keystore) Generate(ctx context.Context, p KeyParams) (Token, Key, error
 		if err != nil {
 			return Token{}, Key{}, err
 		}
-		stored, err := s.create(ctx, &r, now)
+		err = s.create(ctx, &r, now)
 		switch {
 		case errors.Is(err, backend.ErrExists):
 			continue
 		case err != nil && !errors.Is(err, ErrUnknownOutcome):
 			return Token{}, Key{}, err
 		}
-		return token, r.view(now, &stored), err
+		return token, r.view(now), err
 	}
 	return Token{}, Key{}, fmt.Errorf("%w: %d random ids in a row were taken", ErrUnavailable, idTries)
 }
@@ -83,7 +83,7 @@ func (s *Keystore) draw(ctx context.Context, key Key, now time.Time) (Token, rec
 	if err != nil {
 		return Token{}, record{}, err
 	}
-	key.ID = id
+	key.ID, key.revision = id, 1
 	return token, record{key: key, secrets: []secret{{digest: digest, generation: 1}}}, nil
 }
 
@@ -103,21 +103,21 @@ func (s *Keystore) digest(ctx context.Context, token Token) (Digest, error) {
 
 // create stores a new record. It returns backend.ErrExists if the id is taken by
 // another key.
-func (s *Keystore) create(ctx context.Context, r *record, now time.Time) (backend.Record, error) {
+func (s *Keystore) create(ctx context.Context, r *record, now time.Time) error {
 	id := r.key.ID
-	next, writeID, err := s.seal(r, 1, now)
+	next, writeID, err := s.seal(r, now)
 	if err != nil {
-		return next, err
+		return err
 	}
 	err = s.send(ctx, "key "+id, func(op context.Context) error { return s.backend.Create(op, next) })
 	if !errors.Is(err, backend.ErrExists) {
-		return next, err
+		return err
 	}
 	// Perhaps it is our own, stored before its reply was lost and changed since.
 	switch err := s.settle(ctx, id, writeID, 1); {
 	case errors.Is(err, ErrConflict), errors.Is(err, backend.ErrNotFound):
-		return next, backend.ErrExists
+		return backend.ErrExists
 	default:
-		return next, err
+		return err
 	}
 }

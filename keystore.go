@@ -164,8 +164,8 @@ func (s *Keystore) now() time.Time {
 
 // load reads one record, with the timeout of a single operation.
 func (s *Keystore) load(ctx context.Context, id string) (backend.Record, error) {
-	op, done := s.bound(ctx)
-	defer done()
+	op := s.bound(ctx)
+	defer op.end()
 	return s.backend.Get(op, id)
 }
 

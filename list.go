@@ -53,12 +53,12 @@ func (s *Keystore) List(ctx context.Context, p ListParams) (keys []Key, next str
 	var damaged []error
 	now := s.now()
 	for i := range records {
-		r, err := open(&records[i], records[i].ID)
-		if err != nil {
+		var r record
+		if err := r.open(&records[i], records[i].ID); err != nil {
 			damaged = append(damaged, err)
 			continue
 		}
-		keys = append(keys, r.view(now, &records[i]))
+		keys = append(keys, r.view(now))
 	}
 	return keys, next, errors.Join(damaged...)
 }
@@ -89,8 +89,8 @@ func (s *Keystore) list(ctx context.Context, o backend.ListOptions) ([]backend.R
 	if err := ctx.Err(); err != nil {
 		return nil, s.unavailable(ctx, "list", err)
 	}
-	op, done := s.bound(ctx)
-	defer done()
+	op := s.bound(ctx)
+	defer op.end()
 	part, err := s.backend.List(op, o)
 	if err != nil {
 		return nil, s.unavailable(ctx, "list", err)
@@ -124,7 +124,7 @@ func (s *Keystore) All(ctx context.Context, owner string) iter.Seq2[Key, error] 
 		for r, err := range s.walk(ctx, owner) {
 			k := Key{ID: r.key.ID}
 			if err == nil {
-				k = r.view(s.now(), r.stored)
+				k = r.view(s.now())
 			}
 			if !yield(k, err) {
 				return
@@ -133,36 +133,31 @@ func (s *Keystore) All(ctx context.Context, owner string) iter.Seq2[Key, error] 
 	}
 }
 
-// walked is a decoded record and what it was decoded from.
-type walked struct {
-	record
-	stored *backend.Record
-}
-
 // walk yields every record of an owner, with the rules of All.
-func (s *Keystore) walk(ctx context.Context, owner string) iter.Seq2[walked, error] {
-	return func(yield func(walked, error) bool) {
+func (s *Keystore) walk(ctx context.Context, owner string) iter.Seq2[record, error] {
+	return func(yield func(record, error) bool) {
 		if owner != "" {
 			if err := checkOwner(owner); err != nil {
-				yield(walked{}, err)
+				yield(record{}, err)
 				return
 			}
 		}
 		for after := ""; ; {
 			part, err := s.list(ctx, backend.ListOptions{Owner: owner, After: after, Limit: walkPage})
 			if err != nil {
-				yield(walked{}, err)
+				yield(record{}, err)
 				return
 			}
 			if len(part) == 0 {
 				return
 			}
 			for i := range part {
-				r, err := open(&part[i], part[i].ID)
+				var r record
+				err := r.open(&part[i], part[i].ID)
 				if err != nil {
-					r.key.ID = part[i].ID
+					r = record{key: Key{ID: part[i].ID}}
 				}
-				if !yield(walked{r, &part[i]}, err) {
+				if !yield(r, err) {
 					return
 				}
 			}

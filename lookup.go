@@ -71,8 +71,8 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string) (R
 	if err != nil {
 		return Result{}, s.loadFailed(ctx, token, id, err)
 	}
-	r, err := open(&stored, id)
-	if err != nil {
+	var r record
+	if err := r.open(&stored, id); err != nil {
 		return Result{}, &LookupError{Reason: ReasonCorrupt, KeyID: id, err: err}
 	}
 	now := s.now()
@@ -88,7 +88,7 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string) (R
 	}
 	s.note(id, now)
 	s.offerRehash(id, matched, token)
-	return Result{Key: r.view(now, &stored), Generation: matched.generation}, nil
+	return Result{Key: r.view(now), Generation: matched.generation}, nil
 }
 
 // loadFailed tells an unknown id from a failure of the store. For the unknown

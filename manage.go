@@ -22,11 +22,11 @@ func unrevoked(r *record) error {
 func (s *Keystore) Get(ctx context.Context, id string) (Key, error) { return s.get(ctx, id, "") }
 
 func (s *Keystore) get(ctx context.Context, id, owner string) (Key, error) {
-	r, stored, err := s.read(ctx, id, owner)
+	r, err := s.read(ctx, id, owner)
 	if err != nil {
 		return Key{}, err
 	}
-	return r.view(s.now(), &stored), nil
+	return r.view(s.now()), nil
 }
 
 // Update changes what fn changes. fn may run again, on newer values, when

@@ -29,8 +29,8 @@ func (s *Keystore) ownerActive(ctx context.Context, owner string) (bool, error) 
 	if known, ok := s.owners.get(owner); ok && known.fresh(answer, s.opts.CacheTTL) {
 		return known.active, nil
 	}
-	op, done := s.bound(ctx)
-	defer done()
+	op := s.bound(ctx)
+	defer op.end()
 	var err error
 	if answer.active, err = s.opts.OwnerActive(op, owner); err != nil {
 		return false, err

@@ -32,8 +32,8 @@ func (s *Keystore) Purge(ctx context.Context) (int, error) {
 }
 
 func (s *Keystore) purgeOnce(ctx context.Context, now time.Time) (int, error) {
-	op, done := s.bound(ctx)
-	defer done()
+	op := s.bound(ctx)
+	defer op.end()
 	return s.backend.Purge(op, now, purgeBatch)
 }
 

@@ -66,10 +66,10 @@ type secret struct {
 	until      time.Time // zero: the current secret; else accepted while now is before it
 }
 
-func (s secret) live(now time.Time) bool { return s.until.IsZero() || now.Before(s.until) }
+func (s *secret) live(now time.Time) bool { return s.until.IsZero() || now.Before(s.until) }
 
-// record is all that Data holds. LastUsedAt, GraceUntil, Generation and revision
-// of its key are not stored there; read and view fill them in.
+// record is all that Data holds, and what open adds of the backend's fields to
+// its key. GraceUntil and Generation of the key are for view to fill in.
 type record struct {
 	key      Key
 	secrets  []secret // newest first, the current one at 0
@@ -84,12 +84,11 @@ type rawField struct {
 }
 
 // view is the key as the caller sees it at a time.
-func (r *record) view(now time.Time, stored *backend.Record) Key {
+func (r *record) view(now time.Time) Key {
 	k := r.key
 	k.Generation = r.secrets[0].generation
-	k.LastUsedAt, k.revision = stored.LastUsed, stored.Revision
-	for _, s := range r.secrets[1:] {
-		if s.live(now) && s.until.After(k.GraceUntil) {
+	for i := range r.secrets[1:] {
+		if s := &r.secrets[i+1]; s.live(now) && s.until.After(k.GraceUntil) {
 			k.GraceUntil = s.until
 		}
 	}
@@ -205,48 +204,49 @@ func encodeMetadata(m Metadata) []string {
 	return out
 }
 
-// open checks what a backend returned and decodes it. The record must be the
-// one that was asked for, and its Data must say the same id and owner: a
+// open checks what a backend returned and decodes it into r. The record must be
+// the one that was asked for, and its Data must say the same id and owner: a
 // record in the wrong place, or a reply that belongs to another request, is
 // ErrCorrupt.
-func open(stored *backend.Record, id string) (record, error) {
+func (r *record) open(stored *backend.Record, id string) error {
 	if stored.ID != id {
-		return record{}, keyError(id, fmt.Errorf("%w: the store answered with another key", ErrCorrupt))
+		return keyError(id, fmt.Errorf("%w: the store answered with another key", ErrCorrupt))
 	}
-	r, err := decodeRecord(stored.Data)
+	err := r.decode(stored.Data)
 	switch {
 	case err != nil:
-		return record{}, keyError(id, err)
+		return keyError(id, err)
 	case r.key.ID != id:
-		return record{}, keyError(id, fmt.Errorf("%w: it holds the data of another key", ErrCorrupt))
+		return keyError(id, fmt.Errorf("%w: it holds the data of another key", ErrCorrupt))
 	case r.key.Owner != stored.Owner:
-		return record{}, keyError(id, fmt.Errorf("%w: it holds the data of another owner", ErrCorrupt))
+		return keyError(id, fmt.Errorf("%w: it holds the data of another owner", ErrCorrupt))
 	}
-	return r, nil
+	r.key.revision, r.key.LastUsedAt = stored.Revision, stored.LastUsed
+	return nil
 }
 
-// decodeRecord reads the stored form. All its texts share the one string that
-// Data is copied into.
-func decodeRecord(data []byte) (record, error) {
+// decode reads the stored form into r, which must be zero. All its texts share
+// the one string that data is copied into.
+func (r *record) decode(data []byte) error {
 	if len(data) < 1+recordCRCLen {
-		return record{}, fmt.Errorf("%w: %d bytes are too short", ErrCorrupt, len(data))
+		return fmt.Errorf("%w: %d bytes are too short", ErrCorrupt, len(data))
 	}
 	end := len(data) - recordCRCLen
 	if crc32.Checksum(data[:end], crcTable) != binary.BigEndian.Uint32(data[end:]) {
-		return record{}, fmt.Errorf("%w: its checksum does not match", ErrCorrupt)
+		return fmt.Errorf("%w: its checksum does not match", ErrCorrupt)
 	}
 	if data[0] != recordVersion {
-		return record{}, fmt.Errorf("%w %d: this program reads version %d", ErrUnknownVersion, data[0], recordVersion)
+		return fmt.Errorf("%w %d: this program reads version %d", ErrUnknownVersion, data[0], recordVersion)
 	}
 	d := decoder{s: string(data[1:end])}
-	r := d.record()
+	d.record(r)
 	if d.problem != "" {
-		return record{}, fmt.Errorf("%w: %s at byte %d", ErrCorrupt, d.problem, 1+d.at)
+		return fmt.Errorf("%w: %s at byte %d", ErrCorrupt, d.problem, 1+d.at)
 	}
 	if d.at != len(d.s) {
-		return record{}, fmt.Errorf("%w: bytes follow it", ErrCorrupt)
+		return fmt.Errorf("%w: bytes follow it", ErrCorrupt)
 	}
-	return r, nil
+	return nil
 }
 
 // checkRecord says what makes a well-formed record one that encode never wrote.
@@ -261,7 +261,8 @@ func checkRecord(r *record) string {
 	case len(r.writeIDs)%writeIDLen != 0 || r.writeIDs == "":
 		return "the write ids are cut"
 	}
-	for i, s := range r.secrets {
+	for i := range r.secrets {
+		s := &r.secrets[i]
 		if (i == 0) != s.until.IsZero() {
 			return "a deadline of its secrets is missing or too many"
 		}

@@ -96,8 +96,8 @@ func (s *Keystore) flush(ctx context.Context) error {
 }
 
 func (s *Keystore) touch(ctx context.Context, batch map[string]time.Time) error {
-	op, done := s.bound(ctx)
-	defer done()
+	op := s.bound(ctx)
+	defer op.end()
 	return s.backend.Touch(op, batch)
 }
 

@@ -36,7 +36,7 @@ type edit func(r *record, now time.Time) (retries, error)
 // ErrUnknownOutcome the key is returned as it would be had the write happened.
 func (s *Keystore) change(ctx context.Context, id, owner string, edit edit) (Key, error) {
 	for try := 1; ; try++ {
-		r, stored, err := s.read(ctx, id, owner)
+		r, err := s.read(ctx, id, owner)
 		if err != nil {
 			return Key{}, err
 		}
@@ -46,15 +46,15 @@ func (s *Keystore) change(ctx context.Context, id, owner string, edit edit) (Key
 		}
 		again, err := edit(&r, now)
 		if errors.Is(err, errUnchanged) {
-			return r.view(now, &stored), nil
+			return r.view(now), nil
 		}
 		if err != nil {
 			return Key{}, err
 		}
-		err = s.swap(ctx, &r, &stored, now)
+		err = s.swap(ctx, &r, now)
 		switch {
 		case err == nil, errors.Is(err, ErrUnknownOutcome):
-			return r.view(now, &stored), err
+			return r.view(now), err
 		case !errors.Is(err, ErrConflict):
 			return Key{}, err
 		case again == bounded && try == conflictTries, try == urgentTries:
@@ -68,14 +68,12 @@ func (s *Keystore) change(ctx context.Context, id, owner string, edit edit) (Key
 
 // read loads and decodes a key. With an owner, a key of another one is as one
 // that does not exist.
-func (s *Keystore) read(ctx context.Context, id, owner string) (record, backend.Record, error) {
+func (s *Keystore) read(ctx context.Context, id, owner string) (r record, err error) {
 	stored, err := s.fetch(ctx, id, owner)
-	if err != nil {
-		return record{}, backend.Record{}, err
+	if err == nil {
+		err = r.open(&stored, id)
 	}
-	r, err := open(&stored, id)
-	r.key.revision = stored.Revision
-	return r, stored, err
+	return r, err
 }
 
 // fetch loads a record without looking into its Data.
@@ -97,7 +95,7 @@ func (s *Keystore) fetch(ctx context.Context, id, owner string) (backend.Record,
 }
 
 // seal makes the backend's record of r, with a fresh write id.
-func (s *Keystore) seal(r *record, revision uint64, now time.Time) (sealed backend.Record, writeID string, err error) {
+func (s *Keystore) seal(r *record, now time.Time) (sealed backend.Record, writeID string, err error) {
 	r.tidy(now)
 	if writeID, err = r.stamp(); err != nil {
 		return backend.Record{}, "", err
@@ -106,11 +104,11 @@ func (s *Keystore) seal(r *record, revision uint64, now time.Time) (sealed backe
 	if err != nil {
 		return backend.Record{}, "", err
 	}
-	if _, err := decodeRecord(data); err != nil { // rather no change than a key that is lost
+	if err := new(record).decode(data); err != nil { // rather no change than a key that is lost
 		return backend.Record{}, "", keyError(r.key.ID, fmt.Errorf("keystore: not written, because it could not be read back: %w", err))
 	}
 	return backend.Record{
-		ID: r.key.ID, Owner: r.key.Owner, Data: data, Revision: revision, PurgeAt: s.purgeAt(&r.key),
+		ID: r.key.ID, Owner: r.key.Owner, Data: data, Revision: r.key.revision, PurgeAt: s.purgeAt(&r.key),
 	}, writeID, nil
 }
 
@@ -126,26 +124,26 @@ func (s *Keystore) purgeAt(k *Key) time.Time {
 	return millis(end.Add(s.opts.Retention))
 }
 
-// swap writes r over stored and, on success or an unknown outcome, moves
-// stored to the new revision. Its errors are ErrConflict (it certainly did not
+// swap writes r over the revision that it was read at and, on success or an
+// unknown outcome, moves r to the new one. Its errors are ErrConflict (it certainly did not
 // happen), ErrNotFound, ErrUnavailable (nor did this) and ErrUnknownOutcome.
 //
 // A write whose reply was lost is sent again, byte for byte: by contract that
 // succeeds if it happened before, or happens now, or is a conflict.
-func (s *Keystore) swap(ctx context.Context, r *record, stored *backend.Record, now time.Time) error {
-	next, writeID, err := s.seal(r, stored.Revision, now)
+func (s *Keystore) swap(ctx context.Context, r *record, now time.Time) error {
+	next, writeID, err := s.seal(r, now)
 	if err != nil {
 		return err
 	}
 	err = s.send(ctx, "key "+r.key.ID, func(op context.Context) error { return s.backend.Update(op, next) })
 	if errors.Is(err, backend.ErrConflict) {
-		err = s.settle(ctx, r.key.ID, writeID, stored.Revision)
+		err = s.settle(ctx, r.key.ID, writeID, next.Revision)
 	}
 	switch {
 	case errors.Is(err, backend.ErrNotFound):
 		return notFound(r.key.ID)
 	case err == nil, errors.Is(err, ErrUnknownOutcome):
-		stored.Revision++
+		r.key.revision++
 	}
 	return err
 }
@@ -180,8 +178,8 @@ func (s *Keystore) send(ctx context.Context, what string, write func(op context.
 }
 
 func (s *Keystore) sendOnce(ctx context.Context, write func(op context.Context) error) error {
-	op, done := s.bound(ctx)
-	defer done()
+	op := s.bound(ctx)
+	defer op.end()
 	return write(op)
 }
 
@@ -205,7 +203,8 @@ func (s *Keystore) settle(ctx context.Context, id, writeID string, revision uint
 	if err != nil {
 		return s.unknown(ctx, "key "+id, err)
 	}
-	r, err := open(&stored, id)
+	var r record
+	err = r.open(&stored, id)
 	switch {
 	case err != nil:
 		return s.unknown(ctx, "key "+id, err)
