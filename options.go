@@ -65,7 +65,8 @@ type Options struct {
 
 	// Logger gets warnings of background work. Default: discard.
 	Logger *slog.Logger
-	// Now is the clock by which keys expire. Default time.Now.
+	// Now is the clock by which keys expire, safe for concurrent use. Default
+	// time.Now.
 	Now func() time.Time
 }
 

@@ -36,6 +36,7 @@ func (s *Keystore) rotate(ctx context.Context, id, owner string, grace time.Dura
 	}
 	var token Token
 	var digest Digest
+	issued := "" // the prefix of token
 	key, err := s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) {
 		if err := s.rotatable(r, p, now); err != nil {
 			return bounded, err
@@ -49,13 +50,14 @@ func (s *Keystore) rotate(ctx context.Context, id, owner string, grace time.Dura
 		if !s.accepts(prefix) {
 			prefix = s.opts.Prefix
 		}
-		if token.IsZero() || prefix != r.key.Prefix {
+		if prefix != issued { // a second try takes the same token, unless the prefix has changed
 			if token, err = newToken(prefix, id); err != nil {
 				return bounded, err
 			}
 			if digest, err = s.digest(ctx, token); err != nil {
 				return bounded, err
 			}
+			issued = prefix
 		}
 		r.key.Prefix = prefix
 		return bounded, r.replaceSecret(digest, deadline, now)
