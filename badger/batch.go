@@ -1,0 +1,59 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	badgerdb "github.com/dgraph-io/badger/v4"
+
+	"example.com/keystore/internal/envelope"
+)
+
+// chunkLen is how many records one transaction of Touch or Purge changes: many
+// share a sync, and others wait little for their locks.
+const chunkLen = 128
+
+// entry is an id and a time that goes with it.
+type entry struct {
+	id string
+	at envelope.Time
+}
+
+// writeChunk applies step to all entries in one transaction, or in several if
+// one does not hold them, but each entry wholly in one. It returns how many ids
+// the steps that were committed said they changed.
+func (b *Backend) writeChunk(ctx context.Context, share share, entries []entry, step func(txn *badgerdb.Txn, e entry) (changed []string, err error)) (int, error) {
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.id
+	}
+	count := 0
+	err := b.write(ctx, share, func(txn *badgerdb.Txn) ([]string, error) {
+		var all []string
+		for _, e := range entries {
+			changed, err := step(txn, e)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, changed...)
+		}
+		count = len(all)
+		return all, nil
+	}, ids...)
+	if err == nil {
+		return count, nil
+	}
+	if !errors.Is(err, badgerdb.ErrTxnTooBig) || len(entries) == 1 {
+		return 0, err
+	}
+	total := 0
+	for half := range slices.Chunk(entries, (len(entries)+1)/2) {
+		n, err := b.writeChunk(ctx, share, half, step)
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}

@@ -1,0 +1,195 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	badgerdb "github.com/dgraph-io/badger/v4"
+
+	"example.com/keystore/backend"
+)
+
+// enter admits a call. b.calls.RUnlock must follow when nothing of the call
+// uses the database any more, be it after the call has returned.
+func (b *Backend) enter(ctx context.Context) error {
+	// Only Close takes this lock for writing, and for good.
+	if !b.calls.TryRLock() {
+		return backend.ErrClosed
+	}
+	err := b.ready(ctx)
+	if err != nil {
+		b.calls.RUnlock()
+	}
+	return err
+}
+
+func (b *Backend) ready(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return contextError(ctx)
+	case b.db.IsClosed():
+		return errDatabaseClosed
+	case b.shared.unfinished.Load():
+		return ErrUnfinishedRestore
+	}
+	return nil
+}
+
+// read runs fn in a read transaction.
+func read[T any](ctx context.Context, b *Backend, fn func(*badgerdb.Txn) (T, error)) (T, error) {
+	var none T
+	if err := b.enter(ctx); err != nil {
+		return none, err
+	}
+	// A new transaction waits for the commits under way, and so for the disk.
+	// There are none as a rule, and then this goroutine will do. The commit that
+	// begins between this line and the transaction is a risk worth its saving.
+	if b.shared.writing.Load() == 0 || ctx.Done() == nil {
+		defer b.calls.RUnlock()
+		return view(b.db, fn)
+	}
+	select {
+	case b.shared.lateReads <- struct{}{}:
+	case <-ctx.Done():
+		b.calls.RUnlock()
+		return none, contextError(ctx)
+	}
+	return await(ctx, contextError, func() (T, error) {
+		defer b.calls.RUnlock()
+		defer func() { <-b.shared.lateReads }()
+		return view(b.db, fn)
+	})
+}
+
+// view is fn in a read transaction of db, on this goroutine.
+func view[T any](db *badgerdb.DB, fn func(*badgerdb.Txn) (T, error)) (v T, err error) {
+	defer contain(db, &err)
+	txn := db.NewTransaction(false)
+	defer txn.Discard()
+	return fn(txn)
+}
+
+// A change is the body of a write. It returns the ids whose watchers are to be
+// told. It may run again, and after the call has returned: what it uses is the
+// driver's own.
+type change func(txn *badgerdb.Txn) (changed []string, err error)
+
+// write runs fn in a transaction while it holds the locks of ids, if share of
+// the reserve is free.
+func (b *Backend) write(ctx context.Context, share share, fn change, ids ...string) error {
+	if err := b.enter(ctx); err != nil {
+		return refused(err)
+	}
+	unlock, err := b.shared.lock(ctx, b.closing, ids...)
+	if err != nil {
+		b.calls.RUnlock()
+		return refused(err)
+	}
+	_, err = await(ctx, unknownOutcome, func() (struct{}, error) {
+		defer b.calls.RUnlock()
+		defer unlock()
+		return struct{}{}, b.commit(ctx, share, fn)
+	})
+	return err
+}
+
+// maxTries bounds the repeats after a conflict. The locks leave only those with
+// writers that are not of this package.
+const maxTries = 10
+
+func (b *Backend) commit(ctx context.Context, share share, fn change) error {
+	if b.shared.unfinished.Load() { // since the call was admitted
+		return refused(ErrUnfinishedRestore)
+	}
+	// Only now, so that at most one write per lock is under way after the check.
+	if err := b.space.check(share); err != nil {
+		return refused(err)
+	}
+	b.shared.writing.Add(1)
+	defer b.shared.writing.Add(-1)
+	for try := 1; ; try++ {
+		if ctx.Err() != nil {
+			return refused(contextError(ctx))
+		}
+		err := b.attempt(ctx, fn)
+		if !errors.Is(err, badgerdb.ErrConflict) || try == maxTries {
+			return err
+		}
+		select {
+		case <-time.After(time.Duration(rand.Int64N(int64(try) * int64(time.Millisecond)))):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// attempt runs fn in a transaction once, and tells the watchers unless nothing
+// can have changed.
+func (b *Backend) attempt(ctx context.Context, fn change) (err error) {
+	var changed []string
+	committing := false
+	defer func() {
+		if !committing || errors.Is(err, backend.ErrNotApplied) {
+			return
+		}
+		for _, id := range changed {
+			b.shared.changes.Notify(id)
+		}
+	}()
+	defer contain(b.db, &err)
+	err = b.db.Update(func(txn *badgerdb.Txn) (err error) {
+		if ctx.Err() != nil { // while the transaction waited for others
+			return contextError(ctx)
+		}
+		changed, err = fn(txn)
+		committing = err == nil
+		return err
+	})
+	switch {
+	case err == nil:
+		return nil
+	case !committing, errors.Is(err, badgerdb.ErrConflict), errors.Is(err, badgerdb.ErrTxnTooBig), errors.Is(err, badgerdb.ErrBlockedWrites):
+		return refused(describe(err))
+	default:
+		return describe(err)
+	}
+}
+
+// await runs work on a goroutine of its own and returns its results, or the
+// error that giveUp makes when ctx ends first. Work goes on then.
+func await[T any](ctx context.Context, giveUp func(context.Context) error, work func() (T, error)) (T, error) {
+	if ctx.Done() == nil {
+		return work()
+	}
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := work()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done: // both at once: the better answer
+		return r.v, r.err
+	default:
+		var none T
+		return none, giveUp(ctx)
+	}
+}
+
+func contextError(ctx context.Context) error {
+	return fmt.Errorf("badger: the context has ended: %w", ctx.Err())
+}
+
+func unknownOutcome(ctx context.Context) error {
+	return fmt.Errorf("badger: the context ended during the write, which may yet take effect: %w", ctx.Err())
+}

@@ -1,0 +1,51 @@
+// Package badger keeps keys in a folder on the local disk, inside the process,
+// with the Badger database (github.com/dgraph-io/badger/v4).
+//
+// [Open] opens a folder of its own; [New] shares a database that the program
+// has open already. Importing the package registers the URL scheme "badger":
+//
+//	badger:///var/lib/keys                         the folder /var/lib/keys
+//	badger:///var/lib/keys?sync=0                  see Options.NoSync
+//	badger:///var/lib/keys?encryption_key_file=/run/secrets/key
+//	badger://?memory=1                             see Options.InMemory
+//
+// # Durability
+//
+// A change is acknowledged after its log is synced (msync). It then survives
+// the end of the process, kill -9 included, which the tests of this package
+// exercise. It should survive a power failure on Linux where the disk is honest
+// about flushing; that cannot be tested here. On macOS it may not: Badger does
+// not issue F_FULLFSYNC (https://github.com/orgs/dgraph-io/discussions/9768).
+//
+// # One process
+//
+// One process at a time holds the folder; a second gets a [LockedError] at
+// once. The lock goes with the process, however that ends. It is a flock, so
+// do not put the folder on NFS or another network file system. Within a
+// process, open the folder once and share the handle.
+//
+// # Room
+//
+// Badger writes through memory-mapped files, so a disk that fills up does not
+// fail a write but ends the process with SIGBUS. The driver therefore keeps a
+// reserve of free space and refuses to write below it, with [ErrNoSpace]; see
+// Options.Reserve. Writes work again as soon as there is room.
+//
+// What it cannot hold back is Badger's own work in the background: if other
+// programs use up the reserve while Badger compacts, the process ends. Give the
+// folder a file system of its own, or watch the disk. The reserve is kept on
+// Linux, macOS and FreeBSD only, and does not know of quotas.
+//
+// # Deadlines
+//
+// A call returns when its context ends, even if the disk hangs. A write that
+// was under way by then goes on in the background: its outcome is unknown, as
+// its error says. What cannot be interrupted is a read that waits for the disk
+// itself, and [Backend.Close], which waits for writes under way.
+//
+// # Encryption
+//
+// With an encryption key Badger encrypts its files with AES in counter mode.
+// That keeps them confidential; it does not authenticate them, so it detects no
+// tampering. Backups are not encrypted.
+package badger

@@ -1,0 +1,66 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+
+	badgerdb "github.com/dgraph-io/badger/v4"
+
+	"example.com/keystore/backend"
+)
+
+var (
+	// ErrNoSpace means that a write was refused because less than the reserve
+	// of disk space is free; see Options.Reserve. Nothing was written.
+	ErrNoSpace = fmt.Errorf("badger: too little free disk space to write safely: %w", backend.ErrNotApplied)
+
+	// ErrUnfinishedRestore means that the store holds a part of a backup, since
+	// a Restore failed or its process ended. Every method but Restore and Close
+	// returns it until Restore has succeeded.
+	ErrUnfinishedRestore = errors.New("badger: the store holds an unfinished restore; run Restore again")
+
+	errDatabaseClosed = errors.New("badger: the database was closed by its owner before the backend was")
+)
+
+// refusal is an error that had no effect. Its text is that of the error.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error        { return r.error }
+func (r refusal) Is(target error) bool { return target == backend.ErrNotApplied }
+
+// refused marks err as one that certainly had no effect. The answers of the
+// contract stay as they are.
+func refused(err error) error {
+	for _, answer := range []error{backend.ErrNotFound, backend.ErrExists, backend.ErrConflict, backend.ErrClosed, backend.ErrNotApplied} {
+		if errors.Is(err, answer) {
+			return err
+		}
+	}
+	return refusal{err}
+}
+
+// describe gives an error of Badger's a text of ours.
+func describe(err error) error {
+	switch {
+	case errors.Is(err, badgerdb.ErrDBClosed):
+		return errDatabaseClosed
+	case errors.Is(err, badgerdb.ErrConflict):
+		return fmt.Errorf("badger: other writers of the database were faster too often: %w", err)
+	case errors.Is(err, badgerdb.ErrTxnTooBig), errors.Is(err, badgerdb.ErrBlockedWrites):
+		return fmt.Errorf("badger: %w", err)
+	}
+	return err
+}
+
+// contain turns a panic into an error. Badger panics, among other reasons, when
+// a database is closed while it is in use.
+func contain(db *badgerdb.DB, err *error) {
+	p := recover()
+	switch {
+	case p == nil:
+	case db != nil && db.IsClosed():
+		*err = errDatabaseClosed
+	default:
+		*err = fmt.Errorf("badger: panic: %v", p)
+	}
+}

@@ -1,0 +1,68 @@
+package badger
+
+import (
+	"context"
+
+	badgerdb "github.com/dgraph-io/badger/v4"
+)
+
+// Database gives tests the database under a backend.
+func Database(b *Backend) *badgerdb.DB { return b.db }
+
+// Attached counts the stores that handles are open on.
+func Attached() int {
+	stores.Lock()
+	defer stores.Unlock()
+	return len(stores.open)
+}
+
+// Write runs fn as the driver runs its writes.
+func Write(b *Backend, ctx context.Context, fn func(*badgerdb.Txn) error) error {
+	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) ([]string, error) { return nil, fn(txn) }, "id")
+}
+
+// WriteAll runs fn while every lock is held.
+func WriteAll(b *Backend, fn func()) error {
+	unlock, err := b.shared.lockAll(b.closing)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	fn()
+	return nil
+}
+
+// WaitForLock takes and releases the lock of an id, as writes without a deadline do.
+func WaitForLock(b *Backend) error {
+	unlock, err := b.shared.lock(context.Background(), b.closing, "id")
+	if err == nil {
+		unlock()
+	}
+	return err
+}
+
+const (
+	ChunkLen       = chunkLen
+	DefaultReserve = int64(defaultReserve)
+)
+
+var (
+	CollectGarbage  = (*Backend).rewriteValueLog
+	ErrBadBackup    = errBadBackup
+	ErrDatabaseGone = errDatabaseClosed
+	FreeSpace       = freeSpace
+	LocalPath       = localPath
+)
+
+// ReadBackup reads a backup to its end and returns how many records it holds.
+func ReadBackup(r interface{ Read([]byte) (int, error) }) (int, error) {
+	in, err := newBackupReader(r)
+	for n := 0; ; n++ {
+		if err == nil {
+			_, _, _, _, err = in.next()
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}

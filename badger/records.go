@@ -1,0 +1,167 @@
+package badger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	badgerdb "github.com/dgraph-io/badger/v4"
+
+	"example.com/keystore/backend"
+	"example.com/keystore/internal/envelope"
+)
+
+// Create implements [backend.Backend]. It refuses an id outside the contract's
+// grammar, data over 64 KiB and an owner over 32 KiB.
+func (b *Backend) Create(ctx context.Context, r backend.Record) error {
+	// A copy of the data, since the write may outlive the call.
+	r = backend.Record{ID: r.ID, Owner: r.Owner, Data: bytes.Clone(r.Data), PurgeAt: r.PurgeAt, Revision: 1}
+	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) ([]string, error) {
+		if err := checkRecord(r); err != nil {
+			return nil, err
+		}
+		old, err := b.load(txn, r.ID)
+		switch {
+		case err == nil && old.Revision == 1 && old.Owner == r.Owner && sameContent(old, r):
+			return nil, nil
+		case err == nil:
+			return nil, backend.ErrExists
+		case !errors.Is(err, backend.ErrNotFound):
+			return nil, err
+		}
+		if err := txn.Set(b.keys.owner(r.Owner, r.ID), present); err != nil {
+			return nil, err
+		}
+		return []string{r.ID}, b.put(txn, backend.Record{}, r)
+	}, r.ID)
+}
+
+// Get implements [backend.Backend].
+func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
+	return read(ctx, b, func(txn *badgerdb.Txn) (backend.Record, error) { return b.load(txn, id) })
+}
+
+// Update implements [backend.Backend]. It refuses data over 64 KiB.
+func (b *Backend) Update(ctx context.Context, r backend.Record) error {
+	r.Owner = ""                 // ignored, whatever its length
+	r.Data = bytes.Clone(r.Data) // see Create
+	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) ([]string, error) {
+		if err := checkRecord(r); err != nil {
+			return nil, err
+		}
+		old, err := b.load(txn, r.ID)
+		switch {
+		case err != nil:
+			return nil, err
+		case old.Revision == r.Revision+1 && sameContent(old, r):
+			return nil, nil
+		case old.Revision != r.Revision:
+			return nil, backend.ErrConflict
+		}
+		changed := old
+		changed.Data, changed.PurgeAt, changed.Revision = r.Data, r.PurgeAt, old.Revision+1
+		return []string{r.ID}, b.put(txn, old, changed)
+	}, r.ID)
+}
+
+// Delete implements [backend.Backend].
+func (b *Backend) Delete(ctx context.Context, id string) error {
+	return b.write(ctx, halfReserve, func(txn *badgerdb.Txn) ([]string, error) {
+		r, err := b.load(txn, id)
+		switch {
+		case errors.Is(err, backend.ErrNotFound):
+			return nil, nil
+		case errors.Is(err, envelope.ErrMalformed):
+			// Its index entries cannot be told; List and Purge pass over them.
+			return []string{id}, txn.Delete(b.keys.record(id))
+		case err != nil:
+			return nil, err
+		}
+		return []string{id}, b.remove(txn, r)
+	}, id)
+}
+
+// load reads a record. What it returns is not Badger's memory.
+func (b *Backend) load(txn *badgerdb.Txn, id string) (backend.Record, error) {
+	item, err := txn.Get(b.keys.record(id))
+	if errors.Is(err, badgerdb.ErrKeyNotFound) {
+		return backend.Record{}, backend.ErrNotFound
+	}
+	if err != nil {
+		return backend.Record{}, fmt.Errorf("badger: %w", describe(err))
+	}
+	return decode(id, item)
+}
+
+func decode(id string, item *badgerdb.Item) (backend.Record, error) {
+	r := backend.Record{ID: id}
+	err := item.Value(func(value []byte) error {
+		h, owner, data, err := envelope.Decode(value)
+		if err != nil {
+			return err
+		}
+		r.Owner, r.Data = string(owner), bytes.Clone(data)
+		r.Revision, r.LastUsed, r.PurgeAt = h.Revision, h.LastUsed.Time(), h.PurgeAt.Time()
+		return nil
+	})
+	if err != nil {
+		return backend.Record{}, fmt.Errorf("badger: record %q: %w", id, err)
+	}
+	return r, nil
+}
+
+// put writes a record and its purge index entry in place of old's.
+func (b *Backend) put(txn *badgerdb.Txn, old, r backend.Record) error {
+	h := envelope.Header{Revision: r.Revision}
+	oldPurgeAt, err := envelope.TimeOf(old.PurgeAt)
+	if err != nil {
+		return err
+	}
+	if h.LastUsed, err = envelope.TimeOf(r.LastUsed); err != nil {
+		return err
+	}
+	if h.PurgeAt, err = envelope.TimeOf(r.PurgeAt); err != nil {
+		return err
+	}
+	value, err := envelope.Append(make([]byte, 0, envelope.Len(r.Owner, r.Data)), h, r.Owner, r.Data)
+	if err != nil {
+		return err
+	}
+	if err := txn.Set(b.keys.record(r.ID), value); err != nil {
+		return err
+	}
+	if h.PurgeAt == oldPurgeAt {
+		return nil
+	}
+	if oldPurgeAt != 0 {
+		if err := txn.Delete(b.keys.purge(oldPurgeAt, r.ID)); err != nil {
+			return err
+		}
+	}
+	if h.PurgeAt == 0 {
+		return nil
+	}
+	return txn.Set(b.keys.purge(h.PurgeAt, r.ID), present)
+}
+
+// remove deletes a record and its index entries.
+func (b *Backend) remove(txn *badgerdb.Txn, r backend.Record) error {
+	if err := txn.Delete(b.keys.record(r.ID)); err != nil {
+		return err
+	}
+	if err := txn.Delete(b.keys.owner(r.Owner, r.ID)); err != nil {
+		return err
+	}
+	at, err := envelope.TimeOf(r.PurgeAt)
+	if err != nil || at == 0 {
+		return err
+	}
+	return txn.Delete(b.keys.purge(at, r.ID))
+}
+
+// sameContent reports whether the stored record is what writing r leaves.
+func sameContent(stored, r backend.Record) bool {
+	return bytes.Equal(stored.Data, r.Data) && stored.PurgeAt.Equal(r.PurgeAt.Truncate(time.Millisecond))
+}

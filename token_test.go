@@ -1,0 +1,370 @@
+package keystore
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/keystore/backend"
+)
+
+func TestGoldenTokensStayAsTheyAre(t *testing.T) {
+	raw, err := os.ReadFile("testdata/tokens.json")
+	require.NoError(t, err)
+	var goldens []struct{ Prefix, ID, Secret, Token string }
+	require.NoError(t, json.Unmarshal(raw, &goldens))
+	require.NotEmpty(t, goldens)
+	for _, g := range goldens {
+		body := g.Prefix + "_" + g.ID + g.Secret
+		require.Equal(t, body+referenceChecksum(body), g.Token)
+
+		withRandom(t, drawing(g.Secret))
+		token, err := newToken(g.Prefix, g.ID)
+		require.NoError(t, err)
+		require.Equal(t, g.Token, token.Reveal())
+
+		prefix, id, ok := splitToken(g.Token)
+		require.True(t, ok)
+		require.Equal(t, []string{g.Prefix, g.ID}, []string{prefix, id})
+		require.True(t, checksumMatches(g.Token))
+	}
+}
+
+func TestTokenHasTheLengthsOfItsParts(t *testing.T) {
+	for _, prefix := range []string{"a", "ks", "sk_live", "a__b9", "p234567890123456"} {
+		f := newFixture(t, func(o *Options) { o.Prefix = prefix })
+		token, key := f.generate(KeyParams{})
+		text := token.Reveal()
+		require.Len(t, text, len(prefix)+1+16+32+6)
+		require.LessOrEqual(t, len(text), 71)
+		require.Equal(t, prefix+"_"+key.ID, text[:len(prefix)+17])
+		require.Equal(t, key.ID, token.ID())
+		require.Equal(t, prefix, key.Prefix)
+		require.Equal(t, referenceChecksum(text[:len(text)-6]), text[len(text)-6:])
+		require.True(t, f.works(token))
+	}
+}
+
+func TestZeroTokenIsNoToken(t *testing.T) {
+	var zero Token
+	require.True(t, zero.IsZero())
+	require.Empty(t, zero.Reveal()+zero.ID()+zero.String()+zero.GoString())
+	f := newFixture(t)
+	token, _ := f.generate(KeyParams{})
+	require.False(t, token.IsZero())
+	require.Equal(t, ReasonMalformed, f.reason(zero))
+}
+
+func TestOnlyTheOneSpellingCostsAHashOrACall(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t, func(o *Options) { o.Prefix, o.AcceptPrefixes = "sk_live", []string{"pk"} })
+	token, _ := f.generate(KeyParams{})
+	require.True(t, f.works(token))
+	calls, hashed, verified := f.store.calls.Load(), f.hasher.hashed.Load(), f.hasher.verified.Load()
+
+	wrong := misspellings(token.Reveal())
+	require.Greater(t, len(wrong), 15_000)
+	for text := range wrong {
+		key, err := f.Lookup(ctx, text)
+		require.ErrorIs(t, err, ErrUnauthenticated, "%q", text)
+		require.Equal(t, ErrUnauthenticated.Error(), err.Error())
+		require.Equal(t, Key{}, key)
+		var refused *LookupError
+		require.ErrorAs(t, err, &refused)
+		require.Contains(t, []Reason{ReasonMalformed, ReasonUnknownPrefix}, refused.Reason, "%q", text)
+		require.Empty(t, refused.KeyID+refused.Owner)
+
+		digest, err := f.Hash(text)
+		requireField(t, err, "token")
+		require.True(t, digest.IsZero())
+	}
+	require.Equal(t, calls, f.store.calls.Load(), "backend calls")
+	require.Equal(t, hashed, f.hasher.hashed.Load(), "hashes")
+	require.Equal(t, verified, f.hasher.verified.Load(), "hashes")
+}
+
+func TestUnknownPrefixIsToldFromMalformedOnlyByReason(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t, func(o *Options) { o.Prefix, o.AcceptPrefixes = "ks", []string{"old_ks", "sk_live"} })
+	for prefix, accepted := range map[string]bool{
+		"ks": true, "sk_live": true, "old_ks": true, "stage": false, "k": false, "ks2": false, "ks_x": false, "sk_liv": false, "sk_live2": false, "x_ks": false, "live": false,
+	} {
+		token, _, err := f.another(func(o *Options) { o.Prefix = prefix }).Generate(ctx, KeyParams{Owner: "alice"})
+		require.NoError(t, err)
+		calls := f.store.calls.Load()
+		if accepted {
+			require.True(t, f.works(token), prefix)
+			continue
+		}
+		require.Equal(t, ReasonUnknownPrefix, f.reason(token), prefix)
+		require.Equal(t, calls, f.store.calls.Load())
+	}
+}
+
+func TestARightChecksumMakesNoTokenOfAnotherAlphabet(t *testing.T) {
+	f := newFixture(t)
+	token, _ := f.generate(KeyParams{})
+	body := token.Reveal()[:len(token.Reveal())-checkLen]
+	calls := f.store.calls.Load()
+	for i := len("sk_test_"); i < len(body); i++ {
+		for _, c := range "!_- \x00\n\xff/:@[`{" {
+			text := body[:i] + string([]byte{byte(c)}) + body[i+1:]
+			_, err := f.Lookup(context.Background(), text+referenceChecksum(text))
+			require.Equal(t, ReasonMalformed, reasonOf(t, err), "%q at %d", c, i)
+		}
+	}
+	require.Equal(t, calls, f.store.calls.Load())
+}
+
+func TestRefusingALongTextAllocatesNothing(t *testing.T) {
+	f := newFixture(t)
+	token, _ := f.generate(KeyParams{})
+	text := token.Reveal()
+	for name, bad := range map[string]string{
+		"100 bytes":      strings.Repeat("a", 100),
+		"1 MiB":          strings.Repeat("a", 1<<20),
+		"1 MiB behind":   text + strings.Repeat("0", 1<<20),
+		"1 MiB before":   strings.Repeat("a", 1<<20) + text,
+		"wrong checksum": text[:len(text)-1] + "!",
+		"unknown prefix": "other" + text[len("sk_test"):],
+	} {
+		allocs := testing.AllocsPerRun(100, func() { _, _ = f.Lookup(context.Background(), bad) })
+		require.Zero(t, allocs, name)
+	}
+}
+
+func BenchmarkRefuse(b *testing.B) {
+	f := newFixture(b)
+	for name, text := range map[string]string{"100B": strings.Repeat("a", 100), "1MiB": strings.Repeat("a", 1<<20)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = f.Lookup(context.Background(), text)
+			}
+		})
+	}
+}
+
+func TestStoredDigestIsNoToken(t *testing.T) {
+	f := newFixture(t)
+	token, key := f.generate(KeyParams{})
+	digest, err := f.Hash(token.Reveal())
+	require.NoError(t, err)
+	require.Contains(t, string(f.stored(key.ID).Data), string(digest.Sum()), "this is what the store holds")
+	for _, text := range []string{
+		digest.String(), string(digest.Sum()), hex.EncodeToString(digest.Sum()),
+		base64.StdEncoding.EncodeToString(digest.Sum()), string(f.stored(key.ID).Data),
+		"sk_test_" + key.ID + hex.EncodeToString(digest.Sum()),
+	} {
+		_, err := f.Lookup(context.Background(), text)
+		require.Equal(t, ReasonMalformed, reasonOf(t, err))
+	}
+	forged := "sk_test_" + key.ID + hex.EncodeToString(digest.Sum())[:secretLen]
+	_, err = f.Lookup(context.Background(), forged+referenceChecksum(forged))
+	require.Equal(t, ReasonWrongSecret, reasonOf(t, err))
+}
+
+func TestPatternFindsWholeTokensOnly(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Prefix = "sk_live" })
+	find := regexp.MustCompile(Pattern("sk_live"))
+	require.Equal(t, `\bsk_live_[0-9A-Za-z]{54}\b`, find.String(), "scanners hold copies of it")
+	var tokens []string
+	for range 50 {
+		token, _ := f.generate(KeyParams{})
+		tokens = append(tokens, token.Reveal())
+	}
+	text := "a=" + strings.Join(tokens[:20], ",\n") + " \"" + strings.Join(tokens[20:40], `":"`) + "\"\nurl?k=" + strings.Join(tokens[40:], "&k=") + "."
+	require.Equal(t, tokens, find.FindAllString(text, -1))
+
+	token := tokens[0]
+	for _, no := range []string{
+		"x" + token, "_" + token, "9" + token, token + "x", token + "_", token + "0", token[:len(token)-1], token[1:],
+		strings.ToUpper(token), strings.Replace(token, "_", "-", 1), "sk_test" + token[len("sk_live"):],
+		token[:20] + " " + token[21:], token[:20] + "\n" + token[21:], token[:20] + "_" + token[21:],
+	} {
+		require.False(t, find.MatchString(no), "%q", no)
+	}
+}
+
+func TestAFailingRandomSourceMakesNoKey(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t)
+	old, key := f.generate(KeyParams{})
+	stored := f.stored(key.ID)
+	real := rand.Reader
+	defer func() { rand.Reader = real }()
+	for name, c := range map[string]struct {
+		readings int
+		make     func() (Token, Key, error)
+	}{
+		"generate": {3, func() (Token, Key, error) { return f.Generate(ctx, KeyParams{Owner: "bob"}) }}, // id, secret, write id
+		"rotate":   {2, func() (Token, Key, error) { return f.Rotate(ctx, key.ID, time.Hour, nil) }},
+	} {
+		for n := range c.readings {
+			rand.Reader = &failingOnce{real, n}
+			token, made, err := c.make()
+			require.ErrorIs(t, err, errNoRandom, "%s, after %d readings", name, n)
+			require.True(t, token.IsZero())
+			require.Equal(t, Key{}, made)
+			require.Equal(t, stored, f.stored(key.ID))
+			keys, _, err := f.List(ctx, ListParams{Owner: "bob"})
+			require.NoError(t, err)
+			require.Empty(t, keys)
+			require.True(t, f.works(old))
+		}
+	}
+	for name, make := range map[string]func() error{
+		"generate": func() error { _, _, err := f.Generate(ctx, KeyParams{Owner: "carol"}); return err },
+		"rotate":   func() error { _, _, err := f.Rotate(ctx, key.ID, time.Hour, nil); return err },
+	} {
+		rand.Reader = &failingOnce{real, 100}
+		require.NoError(t, make(), name)
+	}
+}
+
+func TestASlowRandomSourceIsReadToTheEnd(t *testing.T) {
+	f := newFixture(t)
+	withRandom(t, iotest.OneByteReader(rand.Reader))
+	token, _ := f.generate(KeyParams{})
+	require.True(t, f.works(token))
+}
+
+func TestATakenIDIsDrawnAnewThreeTimes(t *testing.T) {
+	ctx := context.Background()
+	for taken, want := range []error{nil, nil, nil, ErrUnavailable} {
+		f := newFixture(t)
+		var ids []string
+		f.store.create = func(ctx context.Context, r backend.Record) error {
+			if ids = append(ids, r.ID); len(ids) <= taken {
+				return backend.ErrExists
+			}
+			return f.store.Backend.Create(ctx, r)
+		}
+		token, _, err := f.Generate(ctx, KeyParams{Owner: "alice"})
+		require.ErrorIs(t, err, want)
+		require.Len(t, ids, min(taken+1, 3))
+		require.Len(t, slices.Compact(slices.Sorted(slices.Values(ids))), len(ids), "each id is another")
+		require.Equal(t, want == nil, !token.IsZero())
+	}
+}
+
+// chiSquareLimit is what a chi-square of 61 degrees of freedom exceeds with a
+// probability below 1e-9 (Wilson and Hilferty's approximation at 6.1 sigma).
+const chiSquareLimit = 155
+
+// chiSquare of how often each character of the alphabet occurs in text.
+func chiSquare(text []byte) float64 {
+	var counts [256]float64
+	for _, c := range text {
+		counts[c]++
+	}
+	want, sum := float64(len(text))/62, 0.0
+	for i := range alphabet {
+		d := counts[alphabet[i]] - want
+		sum += d * d / want
+	}
+	return sum
+}
+
+func TestSecretsAreUniform(t *testing.T) {
+	const tokens = 31_250 // of 32 characters: a million
+	all := make([]byte, 0, tokens*secretLen)
+	for range tokens {
+		token, err := newToken("ks", "0123456789abcdef")
+		require.NoError(t, err)
+		all = append(all, secretOf(token)...)
+	}
+	require.Len(t, all, 1_000_000)
+	require.Less(t, chiSquare(all), float64(chiSquareLimit))
+	for position := range secretLen {
+		var column []byte
+		for i := position; i < len(all); i += secretLen {
+			column = append(column, all[i])
+		}
+		require.Less(t, chiSquare(column), float64(chiSquareLimit), "position %d", position)
+	}
+
+	biased := make([]byte, 1_000_000) // what a plain byte % 62 gives
+	_, err := rand.Read(biased)
+	require.NoError(t, err)
+	for i := range biased {
+		biased[i] = alphabet[biased[i]%62]
+	}
+	require.Greater(t, chiSquare(biased), float64(chiSquareLimit), "the measure sees a bias")
+}
+
+func TestAMillionIDsDoNotCollide(t *testing.T) {
+	withRandom(t, bufio.NewReaderSize(rand.Reader, 1<<16)) // the same bytes in fewer calls
+	ids := make([][idLen]byte, 1_000_000)
+	for i := range ids {
+		id, err := newID(time.Now())
+		if err != nil || !validID(id) {
+			t.Fatalf("%q, %v", id, err)
+		}
+		copy(ids[i][:], id)
+	}
+	slices.SortFunc(ids, func(a, b [idLen]byte) int { return bytes.Compare(a[:], b[:]) })
+	for i := range ids[1:] {
+		if ids[i] == ids[i+1] {
+			t.Fatalf("%s was drawn twice", ids[i])
+		}
+	}
+}
+
+func TestIDsSortByTimeOfCreation(t *testing.T) {
+	times := []time.Time{
+		firstTime, firstTime.Add(time.Millisecond), time.UnixMilli(61), time.UnixMilli(62), time.UnixMilli(62*62 - 1), time.UnixMilli(62 * 62),
+		time.Date(2001, 9, 9, 1, 46, 40, 0, time.UTC), testNoon, testNoon.Add(time.Millisecond), testNoon.AddDate(0, 0, 1),
+		time.Date(2106, 2, 7, 6, 28, 16, 0, time.UTC), time.Date(8888, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(8888, 12, 1, 0, 0, 0, 0, time.UTC),
+	}
+	last := ""
+	for _, at := range append(times, lastTime.Add(-time.Millisecond), lastTime) {
+		id, err := newID(at)
+		require.NoError(t, err)
+		require.Greater(t, id, last, "at %v", at)
+		last = id
+	}
+}
+
+func TestAClockThatGoesBackNeverCollides(t *testing.T) {
+	f := newFixture(t)
+	tokens := map[string]Token{}
+	for range 1000 {
+		token, key := f.generate(KeyParams{})
+		tokens[key.ID] = token
+		f.clock.add(-time.Millisecond / 2)
+	}
+	require.Len(t, tokens, 1000)
+	for id, token := range tokens {
+		key, err := f.Lookup(context.Background(), token.Reveal())
+		require.NoError(t, err)
+		require.Equal(t, id, key.ID)
+	}
+}
+
+func TestAClockOutsideItsYearsMakesNoKey(t *testing.T) {
+	f := newFixture(t)
+	for _, at := range []time.Time{
+		{}, time.Unix(-1<<40, 0), firstTime.Add(-1), firstTime.Add(-time.Millisecond), lastTime.Add(time.Millisecond),
+		time.Date(8889, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Unix(1<<40, 0),
+	} {
+		f.clock.set(at)
+		token, _, err := f.Generate(context.Background(), KeyParams{Owner: "alice"})
+		requireField(t, err, "clock")
+		require.True(t, token.IsZero())
+	}
+	require.Zero(t, f.store.calls.Load())
+}
