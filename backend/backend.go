@@ -38,11 +38,13 @@ import (
 	"time"
 )
 
-// Limits of the contract.
+// Limits of the contract, in bytes and, for ListOptions.Limit, records. keystore
+// keeps to them; what a driver does beyond them is up to it.
 const (
-	MaxIDLen   = 64       // bytes of Record.ID
-	MaxDataLen = 64 << 10 // bytes of Record.Data
-	MaxLimit   = 1000     // of ListOptions.Limit
+	MaxIDLen    = 64       // of Record.ID
+	MaxOwnerLen = 256      // of Record.Owner, which is not empty
+	MaxDataLen  = 64 << 10 // of Record.Data
+	MaxLimit    = 1000     // of ListOptions.Limit
 )
 
 // Record is one stored key. A driver interprets every field except Data.
@@ -70,7 +72,10 @@ type ListOptions struct {
 // error is then context.Canceled or context.DeadlineExceeded by errors.Is.
 // keystore sets a deadline on every call; a driver obeys it.
 //
-// After Close every method but Close returns ErrClosed.
+// After Close every method but Close returns ErrClosed. A call that Close
+// overtakes returns what it found or did, or ErrClosed if it had no effect.
+//
+// These rules hold for Watch too.
 type Backend interface {
 	// Create stores r at Revision 1 with a zero LastUsed, whatever r says of
 	// these. It returns ErrExists if the ID is taken; see Repeats above.
