@@ -40,47 +40,50 @@ func (c *opContext) Deadline() (time.Time, bool) {
 func (c *opContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.timed == nil {
-		if c.deadline.IsZero() {
-			c.timed, c.cancel = context.WithCancel(c.Context)
-		} else {
-			c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
-		}
-		if c.ended {
-			c.cancel()
-		}
-	}
-	return c.timed.Done()
+	return c.start().Done()
 }
 
 func (c *opContext) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.timed != nil {
-		return c.timed.Err()
-	}
-	if err := c.Context.Err(); err != nil {
-		return err
-	}
-	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
-		return context.DeadlineExceeded
-	}
-	if c.ended {
-		return context.Canceled
-	}
-	return nil
+	return c.now().Err()
 }
 
 // Value lets the context package find the timed context as its own kind of
 // parent, so that contexts derived from c need no goroutine.
 func (c *opContext) Value(key any) any {
 	c.mu.Lock()
-	timed := c.timed
+	now := c.now()
 	c.mu.Unlock()
-	if timed != nil {
-		return timed.Value(key)
+	return now.Value(key)
+}
+
+// now is the context that says how c stands: the caller's, until c has ended
+// before it or has a timer. The caller holds the lock.
+func (c *opContext) now() context.Context {
+	if c.timed == nil && (c.ended || !c.deadline.IsZero() && !time.Now().Before(c.deadline)) {
+		return c.start()
 	}
-	return c.Context.Value(key)
+	if c.timed == nil {
+		return c.Context
+	}
+	return c.timed
+}
+
+// start starts the timer, once. The caller holds the lock.
+func (c *opContext) start() context.Context {
+	if c.timed != nil {
+		return c.timed
+	}
+	if c.deadline.IsZero() {
+		c.timed, c.cancel = context.WithCancel(c.Context)
+	} else {
+		c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
+	}
+	if c.ended {
+		c.cancel()
+	}
+	return c.timed
 }
 
 func (c *opContext) end() {

@@ -82,7 +82,8 @@ const (
 
 // LookupError is the error of every lookup that did not succeed. KeyID is set
 // once the token parsed, Owner once its secret matched. Its text is that of the
-// error it wraps and names neither. Some are shared between calls: read only.
+// error it wraps: a refusal names neither, a failure may name the key's id. Some
+// are shared between calls: read only.
 type LookupError struct {
 	Reason Reason
 	KeyID  string

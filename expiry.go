@@ -84,8 +84,13 @@ func (s *Keystore) expire(ctx context.Context, id, owner string, at time.Time) (
 		if err := unrevoked(r); err != nil {
 			return bounded, err
 		}
+		// Cut like the clock: a time within this millisecond is now, not later.
+		cut := at
+		if inRange(at) {
+			cut = millis(at)
+		}
 		end := now
-		if at.After(now) {
+		if cut.After(now) {
 			var err error
 			if end, err = s.expiry("expires_at", now, at); err != nil {
 				return bounded, err

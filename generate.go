@@ -79,7 +79,7 @@ func (s *Keystore) draw(ctx context.Context, key Key, now time.Time) (Token, rec
 	if err != nil {
 		return Token{}, record{}, err
 	}
-	digest, err := s.digest(ctx, token)
+	digest, err := s.digest(ctx, token.Reveal())
 	if err != nil {
 		return Token{}, record{}, err
 	}
@@ -87,9 +87,9 @@ func (s *Keystore) draw(ctx context.Context, key Key, now time.Time) (Token, rec
 	return token, record{key: key, secrets: []secret{{digest: digest, generation: 1}}}, nil
 }
 
-// digest hashes a new token. A hasher that fails leaves nothing behind.
-func (s *Keystore) digest(ctx context.Context, token Token) (Digest, error) {
-	d, err := hashWith(ctx, s.opts.Hash, token.Reveal())
+// digest hashes a token for the store. A hasher that fails leaves nothing behind.
+func (s *Keystore) digest(ctx context.Context, token string) (Digest, error) {
+	d, err := hashWith(ctx, s.opts.Hash, token)
 	if err != nil {
 		return Digest{}, s.unavailable(ctx, "hash", err)
 	}
@@ -109,7 +109,8 @@ func (s *Keystore) create(ctx context.Context, r *record, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = s.send(ctx, "key "+id, func(op context.Context) error { return s.backend.Create(op, next) })
+	err = s.send(ctx, "key "+id, func(op context.Context) error { return s.backend.Create(op, next) },
+		backend.ErrExists)
 	if !errors.Is(err, backend.ErrExists) {
 		return err
 	}

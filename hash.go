@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -137,6 +138,9 @@ func HMAC(current string, ring map[string][]byte) (Hasher, error) {
 			return nil, invalid("pepper", "a key id is not 1 to %d of [A-Za-z0-9._-]", maxKeyIDLen)
 		}
 		if len(key) < minPepperLen {
+			if len(kid) >= minPepperLen { // the two were probably swapped
+				kid = "with an id of " + strconv.Itoa(len(kid)) + " characters"
+			}
 			return nil, invalid("pepper", "key %s has %d bytes, fewer than %d", kid, len(key), minPepperLen)
 		}
 		key := append([]byte(nil), key...)

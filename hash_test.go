@@ -306,12 +306,23 @@ func (h *blockingHasher) verify(token string, d Digest) bool {
 	return h.Hasher.Verify(token, d)
 }
 
+// Verify is the way around the slots, which nothing should take.
+func (h *blockingHasher) Verify(token string, d Digest) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls++
+	return h.Hasher.Verify(token, d)
+}
+
 func TestSlowHashesWaitForASlotOrTheirContext(t *testing.T) {
 	f := newFixture(t)
 	token, key := f.generate(KeyParams{})
 	slow := newBlockingHasher()
 	ks := f.another(func(o *Options) { o.Hash = slow })
 	slots := runtime.GOMAXPROCS(0)
+	require.Equal(t, slots, cap(slowSlots))
+	release := sync.OnceFunc(func() { close(slow.leave) })
+	t.Cleanup(release)
 
 	var running sync.WaitGroup
 	outcomes := make(chan error, slots+8)
@@ -330,10 +341,15 @@ func TestSlowHashesWaitForASlotOrTheirContext(t *testing.T) {
 		func(ctx context.Context) error { _, _, err := ks.Rotate(ctx, key.ID, 0, nil); return err },
 	} {
 		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error)
+		ended := make(chan error, 1)
 		go func() { ended <- wait(ctx) }()
 		cancel()
-		err := <-ended
+		var err error
+		select {
+		case err = <-ended:
+		case <-slow.entered:
+			t.Fatalf("more than %d at once", slots)
+		}
 		require.ErrorIs(t, err, ErrUnavailable)
 		require.ErrorIs(t, err, context.Canceled)
 		require.NotErrorIs(t, err, ErrUnauthenticated)
@@ -344,7 +360,7 @@ func TestSlowHashesWaitForASlotOrTheirContext(t *testing.T) {
 	require.Equal(t, ReasonUnknownKey, reasonOf(t, err), "answered although every slot is taken")
 
 	require.Equal(t, slots, slow.calls, "no other has begun")
-	close(slow.leave)
+	release()
 	running.Wait()
 	for range slots + 8 {
 		require.NoError(t, <-outcomes)

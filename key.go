@@ -103,7 +103,7 @@ type Changes struct {
 // Times lie in these years because ids hold 8 base62 characters of milliseconds.
 var (
 	firstTime = time.UnixMilli(0).UTC()
-	lastTime  = time.Date(8889, 1, 1, 0, 0, 0, 0, time.UTC).Add(-time.Millisecond)
+	lastTime  = time.UnixMilli(62*62*62*62*62*62*62*62 - 1).UTC() // in December 8888
 )
 
 func inRange(t time.Time) bool { return !t.Before(firstTime) && !t.After(lastTime) }

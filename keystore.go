@@ -24,6 +24,7 @@ type Keystore struct {
 	owners  ownerCache
 	notes   touchNotes
 	rehash  rehasher
+	writers *writers
 
 	closed     atomic.Bool
 	closeOnce  sync.Once
@@ -70,7 +71,7 @@ func New(b backend.Backend, opts *Options) (*Keystore, error) {
 
 func start(b backend.Backend, opts Options, owned bool) *Keystore {
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Keystore{opts: opts, backend: b, owned: owned, stop: stop}
+	s := &Keystore{opts: opts, backend: b, owned: owned, stop: stop, writers: newWriters()}
 	s.hashers = append([]Hasher{opts.Hash}, opts.AcceptHash...)
 	s.dummy = SHA256()
 	if _, fast := opts.Hash.(*hmacHasher); fast {
@@ -113,6 +114,9 @@ func (s *Keystore) Close() error {
 // Ping asks the backend for a key that cannot exist, and returns nil if it
 // answers, else ErrUnavailable.
 func (s *Keystore) Ping(ctx context.Context) error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
 	const never = "0000000000000000" // 1970 and eight random zeros
 	if _, err := s.load(ctx, never); err != nil && !errors.Is(err, backend.ErrNotFound) {
 		return s.unavailable(ctx, "ping", err)
@@ -123,6 +127,9 @@ func (s *Keystore) Ping(ctx context.Context) error {
 // Hash returns the digest that would be stored for a token of this keystore, in
 // the scheme of Options.Hash. A text that is no token is ErrInvalid.
 func (s *Keystore) Hash(token string) (Digest, error) {
+	if s.closed.Load() {
+		return Digest{}, ErrClosed
+	}
 	prefix, _, ok := splitToken(token)
 	if !ok || !s.accepts(prefix) || !checksumMatches(token) {
 		return Digest{}, invalid("token", "it is malformed or has an unknown prefix")

@@ -99,6 +99,9 @@ func (s *Keystore) apply(c *Changes, k *Key, now time.Time) (changed bool, err e
 		}
 		changed = true
 	}
+	if !c.ExpiresAt.IsZero() && inRange(c.ExpiresAt) {
+		c.ExpiresAt = millis(c.ExpiresAt)
+	}
 	if !c.ExpiresAt.Equal(k.ExpiresAt) {
 		if k.ExpiresAt, err = s.expiry("expires_at", now, c.ExpiresAt); err != nil {
 			return false, err

@@ -107,9 +107,13 @@ func (o *Options) withDefaults() (Options, error) {
 		out.Prefix = "ks"
 	}
 	out.AcceptPrefixes = slices.Clone(out.AcceptPrefixes)
-	for _, p := range append([]string{out.Prefix}, out.AcceptPrefixes...) {
+	for i, p := range append([]string{out.Prefix}, out.AcceptPrefixes...) {
 		if !validPrefix(p) {
-			return out, invalid("Prefix", "a prefix is [a-z][a-z0-9_]*, 1 to %d characters, not ending in \"_\"", maxPrefix)
+			field := "Prefix"
+			if i > 0 {
+				field = "AcceptPrefixes"
+			}
+			return out, invalid(field, "a prefix is [a-z][a-z0-9_]*, 1 to %d characters, not ending in \"_\"", maxPrefix)
 		}
 	}
 	if out.Hash == nil {

@@ -117,6 +117,23 @@ func TestAnAnswerIsKeptForCacheTTLExactly(t *testing.T) {
 	}
 }
 
+// TestAnAnswerAgesAlsoWhereTheClockStandsStill: a staleness bound that trusts
+// only Options.Now would be none.
+func TestAnAnswerAgesAlsoWhereTheClockStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &owners{}
+		ks := newStoreOn(t, memory.New(), keystore.Options{OwnerActive: o.active, Now: newManualClock().now, CacheTTL: time.Minute})
+		token, _ := generate(t, ks)
+		lookup(t, ks, token)
+		time.Sleep(time.Minute - time.Nanosecond)
+		lookup(t, ks, token)
+		require.Len(t, o.asked, 1)
+		time.Sleep(time.Nanosecond)
+		lookup(t, ks, token)
+		require.Len(t, o.asked, 2)
+	})
+}
+
 // TestAnAnswerIsAsOldAsItsQuestion: time that the answer took counts.
 func TestAnAnswerIsAsOldAsItsQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

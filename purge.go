@@ -10,9 +10,13 @@ const purgeBatch = 500 // keys per backend call
 
 // Purge deletes the keys whose retention has passed, and returns how many. It
 // runs in the background too, see Options.PurgeInterval. On an error some are
-// deleted, and calling it again goes on. Errors: ErrUnavailable, ErrClosed.
+// deleted, and calling it again goes on. Errors: ErrInvalid for a
+// clock outside the years 1970 to 8888, ErrUnavailable, ErrClosed.
 func (s *Keystore) Purge(ctx context.Context) (int, error) {
 	now := s.now()
+	if err := checkClock(now); err != nil {
+		return 0, err
+	}
 	for purged := 0; ; {
 		if s.closed.Load() {
 			return purged, ErrClosed

@@ -116,10 +116,17 @@ func (r *record) stamp() (string, error) {
 	return string(id[:]), nil
 }
 
-// tidy forgets the oldest superseded secrets, and lowers the deadline of older
-// secrets to the expiry of the key, so that extending the key later does not
-// bring one back.
+// tidy lowers the deadline of older secrets to the expiry of the key, so that
+// extending the key later does not bring one back, and forgets the oldest of
+// those that are superseded.
 func (r *record) tidy(now time.Time) {
+	if end := r.key.ExpiresAt; !end.IsZero() {
+		for i := range r.secrets[1:] {
+			if s := &r.secrets[i+1]; s.until.After(end) {
+				s.until = end
+			}
+		}
+	}
 	dead := 0
 	r.secrets = slices.DeleteFunc(r.secrets, func(s secret) bool {
 		if s.live(now) {
@@ -128,13 +135,6 @@ func (r *record) tidy(now time.Time) {
 		dead++
 		return dead > keepDead
 	})
-	if end := r.key.ExpiresAt; !end.IsZero() {
-		for i := range r.secrets[1:] {
-			if s := &r.secrets[i+1]; s.until.After(end) {
-				s.until = end
-			}
-		}
-	}
 }
 
 var cborEncoder = func() cbor.EncMode {
@@ -145,7 +145,7 @@ var cborEncoder = func() cbor.EncMode {
 	return mode
 }()
 
-// encode returns the stored form, ErrInvalid if it is longer than 60 KiB.
+// encode returns the stored form, ErrInvalid if it is too long.
 func (r *record) encode() ([]byte, error) {
 	k := &r.key
 	fields := map[uint64]any{
@@ -178,8 +178,12 @@ func (r *record) encode() ([]byte, error) {
 	}
 	data := append([]byte{recordVersion}, body...)
 	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, crcTable))
-	if len(data) > maxRecordLen {
-		return nil, invalid("record", "it takes %d bytes, more than %d", len(data), maxRecordLen)
+	limit := maxRecordLen
+	if !k.RevokedAt.IsZero() {
+		limit = backend.MaxDataLen // a revocation is never too long
+	}
+	if len(data) > limit {
+		return nil, invalid("record", "it takes %d bytes, more than %d", len(data), limit)
 	}
 	return data, nil
 }

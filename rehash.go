@@ -74,7 +74,7 @@ func (s *Keystore) rehashLoop(ctx context.Context) {
 
 // rehashOne replaces the digest that matched, if the key still has it.
 func (s *Keystore) rehashOne(ctx context.Context, job rehashJob) error {
-	digest, err := hashWith(ctx, s.opts.Hash, job.token())
+	digest, err := s.digest(ctx, job.token())
 	if err != nil {
 		return err
 	}

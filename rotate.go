@@ -54,7 +54,7 @@ func (s *Keystore) rotate(ctx context.Context, id, owner string, grace time.Dura
 			if token, err = newToken(prefix, id); err != nil {
 				return bounded, err
 			}
-			if digest, err = s.digest(ctx, token); err != nil {
+			if digest, err = s.digest(ctx, token.Reveal()); err != nil {
 				return bounded, err
 			}
 			issued = prefix
@@ -104,6 +104,9 @@ func (s *Keystore) graceEnd(r *record, grace time.Duration, p *RotateParams, now
 // replaceSecret puts a new current secret in front; the others are accepted
 // until the deadline or their own earlier one.
 func (r *record) replaceSecret(d Digest, deadline, now time.Time) error {
+	if !deadline.After(now) {
+		deadline = firstTime // ended by every clock, also by one that is behind
+	}
 	next := secret{digest: d, generation: r.secrets[0].generation + 1}
 	secrets := append([]secret{next}, r.secrets...)
 	live := 1
@@ -141,7 +144,7 @@ func (s *Keystore) endGrace(ctx context.Context, id, owner string) (Key, error) 
 		changed := false
 		for i := range r.secrets[1:] {
 			if old := &r.secrets[i+1]; old.live(now) {
-				old.until, changed = now, true
+				old.until, changed = firstTime, true // by every clock
 			}
 		}
 		if !changed {

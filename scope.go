@@ -78,7 +78,8 @@ func (s Scopes) check(required []string) error {
 // checkRequired returns a *FieldError for a required scope that is malformed.
 func checkRequired(required []string) error {
 	for i, r := range required {
-		if !validRequired(r) { // not repeated: it may be a token in the wrong place
+		// Not repeated, here or as missing: it may be a token in the wrong place.
+		if _, _, token := splitToken(r); token || !validRequired(r) {
 			return invalid("scope", "required scope number %d is not segments of [A-Za-z0-9._-] joined by ':', at most %d bytes, without wildcard", i+1, maxScopeLen)
 		}
 	}

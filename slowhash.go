@@ -68,6 +68,8 @@ func Bcrypt(cost int) (Hasher, error) {
 	return bcryptHasher{cost}, nil
 }
 
+const bcryptLen = 60 // of its text form; the library ignores what follows
+
 type bcryptHasher struct{ cost int }
 
 func (h bcryptHasher) hash(token string) (Digest, error) {
@@ -79,7 +81,7 @@ func (h bcryptHasher) hash(token string) (Digest, error) {
 }
 
 func (h bcryptHasher) verify(token string, d Digest) bool {
-	if d.scheme != h.Scheme() || len(token) > maxTokenLen {
+	if d.scheme != h.Scheme() || len(d.sum) != bcryptLen || len(token) > maxTokenLen {
 		return false
 	}
 	// The cost that counts is the one inside the sum: it must be the one named.

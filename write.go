@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"example.com/keystore/backend"
@@ -36,6 +37,7 @@ type edit func(r *record, now time.Time) (retries, error)
 // ErrUnknownOutcome the key is returned as it would be had the write happened.
 func (s *Keystore) change(ctx context.Context, id, owner string, edit edit) (Key, error) {
 	for try := 1; ; try++ {
+		before := sent[slotOf(id)].Load() // before the read, so that none is missed
 		r, err := s.read(ctx, id, owner)
 		if err != nil {
 			return Key{}, err
@@ -51,7 +53,7 @@ func (s *Keystore) change(ctx context.Context, id, owner string, edit edit) (Key
 		if err != nil {
 			return Key{}, err
 		}
-		err = s.swap(ctx, &r, now)
+		err = s.swap(ctx, &r, now, before)
 		switch {
 		case err == nil, errors.Is(err, ErrUnknownOutcome):
 			return r.view(now), err
@@ -130,12 +132,25 @@ func (s *Keystore) purgeAt(k *Key) time.Time {
 //
 // A write whose reply was lost is sent again, byte for byte: by contract that
 // succeeds if it happened before, or happens now, or is a conflict.
-func (s *Keystore) swap(ctx context.Context, r *record, now time.Time) error {
+func (s *Keystore) swap(ctx context.Context, r *record, now time.Time, before uint64) error {
 	next, writeID, err := s.seal(r, now)
 	if err != nil {
 		return err
 	}
-	err = s.send(ctx, "key "+r.key.ID, func(op context.Context) error { return s.backend.Update(op, next) })
+	unlock, err := s.writers.lock(ctx, r.key.ID)
+	if err != nil {
+		return s.unavailable(ctx, "key "+r.key.ID, err)
+	}
+	defer unlock()
+	sent := &sent[slotOf(r.key.ID)]
+	if sent.Load() != before {
+		if err := s.unmoved(ctx, r); err != nil {
+			return err
+		}
+	}
+	sent.Add(1)
+	err = s.send(ctx, "key "+r.key.ID, func(op context.Context) error { return s.backend.Update(op, next) },
+		backend.ErrConflict, backend.ErrNotFound)
 	if errors.Is(err, backend.ErrConflict) {
 		err = s.settle(ctx, r.key.ID, writeID, next.Revision)
 	}
@@ -148,10 +163,19 @@ func (s *Keystore) swap(ctx context.Context, r *record, now time.Time) error {
 	return err
 }
 
+// unmoved returns ErrConflict if the key has been changed since r was read.
+func (s *Keystore) unmoved(ctx context.Context, r *record) error {
+	stored, err := s.fetch(ctx, r.key.ID, "")
+	if err == nil && stored.Revision != r.key.revision {
+		err = ErrConflict
+	}
+	return err
+}
+
 // send makes one write, and repeats it while its outcome is unknown. It returns
-// nil, a sentinel of package backend, ErrUnavailable if nothing happened, or
-// ErrUnknownOutcome.
-func (s *Keystore) send(ctx context.Context, what string, write func(op context.Context) error) error {
+// nil, one of the answers that the contract gives to this write, ErrUnavailable
+// if nothing happened, or ErrUnknownOutcome.
+func (s *Keystore) send(ctx context.Context, what string, write func(op context.Context) error, answers ...error) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
@@ -162,7 +186,7 @@ func (s *Keystore) send(ctx context.Context, what string, write func(op context.
 	for try := 1; ; try++ {
 		err := s.sendOnce(ctx, write)
 		switch {
-		case err == nil, errors.Is(err, backend.ErrConflict), errors.Is(err, backend.ErrExists), errors.Is(err, backend.ErrNotFound):
+		case err == nil, slices.ContainsFunc(answers, func(a error) bool { return errors.Is(err, a) }):
 			return err
 		case errors.Is(err, backend.ErrNotApplied), errors.Is(err, backend.ErrClosed):
 			if lost == nil {

@@ -3,7 +3,6 @@ package badger
 import (
 	"context"
 	"errors"
-	"slices"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
 
@@ -47,13 +46,14 @@ func (b *Backend) writeChunk(ctx context.Context, share share, entries []entry, 
 	if !errors.Is(err, badgerdb.ErrTxnTooBig) || len(entries) == 1 {
 		return 0, err
 	}
-	total := 0
-	for half := range slices.Chunk(entries, (len(entries)+1)/2) {
-		n, err := b.writeChunk(ctx, share, half, step)
-		total += n
-		if err != nil {
-			return total, err
-		}
+	half := len(entries) / 2
+	first, err := b.writeChunk(ctx, share, entries[:half], step)
+	if err != nil {
+		return first, err
 	}
-	return total, nil
+	second, err := b.writeChunk(ctx, share, entries[half:], step)
+	if err != nil {
+		err = partial{err}
+	}
+	return first + second, err
 }

@@ -39,6 +39,16 @@ func refused(err error) error {
 	return refusal{err}
 }
 
+// partial is an error after a part of the work took effect. It is all that err
+// is but backend.ErrNotApplied.
+type partial struct{ err error }
+
+func (p partial) Error() string { return p.err.Error() }
+func (p partial) Is(target error) bool {
+	return target != backend.ErrNotApplied && errors.Is(p.err, target)
+}
+func (p partial) As(target any) bool { return errors.As(p.err, target) }
+
 // describe gives an error of Badger's a text of ours.
 func describe(err error) error {
 	switch {

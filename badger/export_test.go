@@ -21,6 +21,18 @@ func Write(b *Backend, ctx context.Context, fn func(*badgerdb.Txn) error) error 
 	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) ([]string, error) { return nil, fn(txn) }, "id")
 }
 
+// WriteChunk applies step to ids as Touch and Purge do.
+func WriteChunk(b *Backend, step func(id string) error, ids ...string) error {
+	entries := make([]entry, len(ids))
+	for i, id := range ids {
+		entries[i].id = id
+	}
+	_, err := b.writeChunk(context.Background(), fullReserve, entries, func(_ *badgerdb.Txn, e entry) ([]string, error) {
+		return nil, step(e.id)
+	})
+	return err
+}
+
 // WriteAll runs fn while every lock is held.
 func WriteAll(b *Backend, fn func()) error {
 	unlock, err := b.shared.lockAll(b.closing)

@@ -1,6 +1,7 @@
 package badger_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -215,6 +216,62 @@ func TestManyRecords(t *testing.T) {
 			assert.Empty(t, allKeys(t, badger.Database(b)))
 		})
 	}
+}
+
+// What fails in the second of two transactions is not without effect, though
+// that transaction is.
+func TestChunkThatFailsInPart(t *testing.T) {
+	b := openMemory(t)
+	failure := errors.New("failure")
+	for name, c := range map[string]struct {
+		failing string
+		refused bool
+	}{"first": {"a", true}, "second": {"b", false}} {
+		t.Run(name, func(t *testing.T) {
+			split := false
+			err := badger.WriteChunk(b, func(id string) error {
+				switch {
+				case !split && id == "b":
+					split = true
+					return badgerdb.ErrTxnTooBig
+				case split && id == c.failing:
+					return failure
+				}
+				return nil
+			}, "a", "b")
+			assert.ErrorIs(t, err, failure)
+			assert.Equal(t, c.refused, errors.Is(err, backend.ErrNotApplied))
+		})
+	}
+}
+
+// A Purge that is given up between chunks has had an effect, and says so.
+func TestPurgeGivenUp(t *testing.T) {
+	b := openMemory(t)
+	const count = 20 * badger.ChunkLen
+	for n := range count {
+		r := record(fmt.Sprint("id-", n), "owner", "data")
+		r.PurgeAt = time.UnixMilli(1)
+		create(t, b, r)
+	}
+	watch, err := b.Watch(testContext(t))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(testContext(t))
+	go func() {
+		for range badger.ChunkLen + 1 { // the first chunk is done
+			<-watch
+		}
+		cancel()
+	}()
+	purged, err := b.Purge(ctx, time.UnixMilli(1), count)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.NotErrorIs(t, err, backend.ErrNotApplied)
+	assert.NotZero(t, purged)
+	assert.Less(t, purged, count)
+
+	_, err = b.Purge(ctx, time.UnixMilli(1), count)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.ErrorIs(t, err, backend.ErrNotApplied, "this one did nothing")
 }
 
 // A page of large records is short, and the walk complete.

@@ -32,8 +32,11 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 		}
 		n, err := b.writeChunk(ctx, halfReserve, due, b.purge)
 		purged += n
+		if err != nil && purged > 0 {
+			return purged, partial{err}
+		}
 		if err != nil {
-			return purged, err
+			return 0, err
 		}
 		last = due[len(due)-1]
 	}

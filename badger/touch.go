@@ -3,7 +3,6 @@ package badger
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
@@ -27,8 +26,13 @@ func (b *Backend) Touch(ctx context.Context, used map[string]time.Time) error {
 		}
 		entries = append(entries, entry{id, at})
 	}
-	for chunk := range slices.Chunk(entries, chunkLen) {
-		if _, err := b.writeChunk(ctx, fullReserve, chunk, b.touch); err != nil {
+	for i := 0; i < len(entries); i += chunkLen {
+		chunk := entries[i:min(i+chunkLen, len(entries))]
+		_, err := b.writeChunk(ctx, fullReserve, chunk, b.touch)
+		if err != nil && i > 0 {
+			return partial{err}
+		}
+		if err != nil {
 			return err
 		}
 	}
