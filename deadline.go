@@ -61,7 +61,7 @@ func (c *opContext) Value(key any) any {
 // now is the context that says how c stands: the caller's, until c has ended
 // before it or has a timer. The caller holds the lock.
 func (c *opContext) now() context.Context {
-	if c.timed == nil && (c.ended || !c.deadline.IsZero() && !time.Now().Before(c.deadline)) {
+	if c.timed == nil && (c.ended || !c.deadline.IsZero() && time.Until(c.deadline) <= 0) {
 		return c.start()
 	}
 	if c.timed == nil {

@@ -180,6 +180,13 @@ func (d *decoder) nonEmpty() string {
 }
 
 func (d *decoder) bytes(major byte) string {
+	// Most strings are shorter than 24 bytes, with a head of one.
+	if at := d.at; at < len(d.s) && d.s[at]>>5 == major && d.problem == "" {
+		if n := int(d.s[at] & 31); n < 24 && n < len(d.s)-at {
+			d.at = at + 1 + n
+			return d.s[at+1 : at+1+n]
+		}
+	}
 	n := d.head(major)
 	if n > uint64(len(d.s)-d.at) {
 		d.fail("a string is longer than the record")

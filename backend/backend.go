@@ -73,7 +73,8 @@ type ListOptions struct {
 // keystore sets a deadline on every call; a driver obeys it.
 //
 // After Close every method but Close returns ErrClosed. A call that Close
-// overtakes returns what it found or did, or ErrClosed if it had no effect.
+// overtakes returns what it found or did, or ErrClosed if it had no effect (Touch
+// and Purge: none beyond their chunks so far).
 //
 // These rules hold for Watch too.
 type Backend interface {
