@@ -120,7 +120,7 @@ func TestContextsDerivedFromAnOpContextEndWithIt(t *testing.T) {
 				context.AfterFunc(op, func() { ran <- true })
 				keep := context.AfterFunc(op, func() { kept = true })
 				require.True(t, keep())
-				require.Equal(t, goroutines, runtime.NumGoroutine(), "none of these needs a goroutine")
+				require.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "none of these needs a goroutine") // those of other tests may end
 				require.NoError(t, child.Err())
 
 				finish(cancel, end)

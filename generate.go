@@ -115,7 +115,7 @@ func (s *Keystore) create(ctx context.Context, r *record, now time.Time) error {
 		return err
 	}
 	// Perhaps it is our own, stored before its reply was lost and changed since.
-	switch err := s.settle(ctx, id, writeID, 1); {
+	switch err := s.settle(ctx, id, writeID, 1, err); {
 	case errors.Is(err, ErrConflict), errors.Is(err, backend.ErrNotFound):
 		return backend.ErrExists
 	default:

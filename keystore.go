@@ -24,7 +24,6 @@ type Keystore struct {
 	owners  ownerCache
 	notes   touchNotes
 	rehash  rehasher
-	writers *writers
 
 	closed     atomic.Bool
 	closeOnce  sync.Once
@@ -71,7 +70,7 @@ func New(b backend.Backend, opts *Options) (*Keystore, error) {
 
 func start(b backend.Backend, opts Options, owned bool) *Keystore {
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Keystore{opts: opts, backend: b, owned: owned, stop: stop, writers: newWriters()}
+	s := &Keystore{opts: opts, backend: b, owned: owned, stop: stop}
 	s.hashers = append([]Hasher{opts.Hash}, opts.AcceptHash...)
 	s.dummy = SHA256()
 	if _, fast := opts.Hash.(*hmacHasher); fast {

@@ -48,7 +48,7 @@ type foreign struct{ err error }
 func (f foreign) Error() string { return f.err.Error() }
 
 func (f foreign) Is(target error) bool {
-	for _, ours := range []error{ErrUnauthenticated, ErrMissingScope, ErrInvalid, ErrNotFound, ErrState, ErrConflict} {
+	for _, ours := range []error{ErrUnauthenticated, ErrMissingScope, ErrInvalid, ErrNotFound, ErrState, ErrConflict, ErrCorrupt, ErrClosed} {
 		if errors.Is(target, ours) {
 			return false
 		}

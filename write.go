@@ -37,7 +37,6 @@ type edit func(r *record, now time.Time) (retries, error)
 // ErrUnknownOutcome the key is returned as it would be had the write happened.
 func (s *Keystore) change(ctx context.Context, id, owner string, edit edit) (Key, error) {
 	for try := 1; ; try++ {
-		before := sent[slotOf(id)].Load() // before the read, so that none is missed
 		r, err := s.read(ctx, id, owner)
 		if err != nil {
 			return Key{}, err
@@ -53,7 +52,7 @@ func (s *Keystore) change(ctx context.Context, id, owner string, edit edit) (Key
 		if err != nil {
 			return Key{}, err
 		}
-		err = s.swap(ctx, &r, now, before)
+		err = s.swap(ctx, &r, now)
 		switch {
 		case err == nil, errors.Is(err, ErrUnknownOutcome):
 			return r.view(now), err
@@ -132,29 +131,19 @@ func (s *Keystore) purgeAt(k *Key) time.Time {
 //
 // A write whose reply was lost is sent again, byte for byte: by contract that
 // succeeds if it happened before, or happens now, or is a conflict.
-func (s *Keystore) swap(ctx context.Context, r *record, now time.Time, before uint64) error {
+func (s *Keystore) swap(ctx context.Context, r *record, now time.Time) error {
 	next, writeID, err := s.seal(r, now)
 	if err != nil {
 		return err
 	}
-	unlock, err := s.writers.lock(ctx, r.key.ID)
-	if err != nil {
-		return s.unavailable(ctx, "key "+r.key.ID, err)
-	}
-	defer unlock()
-	sent := &sent[slotOf(r.key.ID)]
-	if sent.Load() != before {
-		if err := s.unmoved(ctx, r); err != nil {
-			return err
-		}
-	}
-	sent.Add(1)
 	err = s.send(ctx, "key "+r.key.ID, func(op context.Context) error { return s.backend.Update(op, next) },
 		backend.ErrConflict, backend.ErrNotFound)
-	if errors.Is(err, backend.ErrConflict) {
-		err = s.settle(ctx, r.key.ID, writeID, next.Revision)
+	if errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrNotApplied) {
+		err = s.settle(ctx, r.key.ID, writeID, next.Revision+1, err)
 	}
 	switch {
+	case errors.Is(err, backend.ErrConflict):
+		return ErrConflict
 	case errors.Is(err, backend.ErrNotFound):
 		return notFound(r.key.ID)
 	case err == nil, errors.Is(err, ErrUnknownOutcome):
@@ -163,18 +152,14 @@ func (s *Keystore) swap(ctx context.Context, r *record, now time.Time, before ui
 	return err
 }
 
-// unmoved returns ErrConflict if the key has been changed since r was read.
-func (s *Keystore) unmoved(ctx context.Context, r *record) error {
-	stored, err := s.fetch(ctx, r.key.ID, "")
-	if err == nil && stored.Revision != r.key.revision {
-		err = ErrConflict
-	}
-	return err
-}
+// errReplyLost is beside an answer to a write that was sent before, when nothing
+// was heard: the first one may have happened, or may yet.
+var errReplyLost = errors.New("after a reply was lost")
 
 // send makes one write, and repeats it while its outcome is unknown. It returns
 // nil, one of the answers that the contract gives to this write, ErrUnavailable
-// if nothing happened, or ErrUnknownOutcome.
+// if nothing happened, or ErrUnknownOutcome. An answer is ErrNotApplied beside
+// only if that holds for all it sent.
 func (s *Keystore) send(ctx context.Context, what string, write func(op context.Context) error, answers ...error) error {
 	if s.closed.Load() {
 		return ErrClosed
@@ -185,9 +170,16 @@ func (s *Keystore) send(ctx context.Context, what string, write func(op context.
 	var lost error // the first failure after which the write may have happened
 	for try := 1; ; try++ {
 		err := s.sendOnce(ctx, write)
-		switch {
-		case err == nil, slices.ContainsFunc(answers, func(a error) bool { return errors.Is(err, a) }):
+		if err == nil {
+			return nil
+		}
+		if i := slices.IndexFunc(answers, func(a error) bool { return errors.Is(err, a) }); i >= 0 {
+			if lost != nil {
+				return fmt.Errorf("%w, %w", answers[i], errReplyLost)
+			}
 			return err
+		}
+		switch {
 		case errors.Is(err, backend.ErrNotApplied), errors.Is(err, backend.ErrClosed):
 			if lost == nil {
 				return s.unavailable(ctx, what, err)
@@ -216,10 +208,11 @@ func (s *Keystore) unknown(ctx context.Context, what string, err error) error {
 	return err
 }
 
-// settle finds out, after a conflict, whether it was our own write that another
-// writer has overtaken since: its id is then among the last ones. It returns
-// nil if so, and ErrConflict if it neither happened nor ever will.
-func (s *Keystore) settle(ctx context.Context, id, writeID string, revision uint64) error {
+// settle finds out, after the backend answered that another write came first,
+// whether that was our own and another writer has overtaken it since: its id is
+// then among the last ones. Our write would have made the given revision. It
+// returns nil if it did, and ErrConflict if it neither happened nor ever will.
+func (s *Keystore) settle(ctx context.Context, id, writeID string, revision uint64, answer error) error {
 	stored, err := s.load(ctx, id)
 	if errors.Is(err, backend.ErrNotFound) {
 		return err
@@ -234,8 +227,10 @@ func (s *Keystore) settle(ctx context.Context, id, writeID string, revision uint
 		return s.unknown(ctx, "key "+id, err)
 	case r.wrote(writeID):
 		return nil
-	case stored.Revision > revision+keepWriteIDs:
+	case stored.Revision >= revision+keepWriteIDs:
 		return s.unknown(ctx, "key "+id, errors.New("too many other writers came after"))
+	case stored.Revision < revision && errors.Is(answer, errReplyLost):
+		return s.unknown(ctx, "key "+id, errors.New("the first attempt may yet arrive"))
 	}
 	return ErrConflict
 }

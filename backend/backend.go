@@ -136,6 +136,9 @@ var (
 	// ErrNotApplied marks a failure that certainly had no effect, such as a
 	// refusal for want of disk space. A driver wraps it only when it knows:
 	// without it keystore takes the outcome of a failed write as unknown.
+	// Beside ErrConflict it says that the conflict is not with a first attempt
+	// at the same write, of a client library that repeats what got no reply.
+	// That saves keystore the look whether it is.
 	ErrNotApplied = errors.New("backend: not applied")
 
 	// ErrInvalidURL marks a URL that no driver can open as it is written, as

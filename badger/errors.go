@@ -19,6 +19,9 @@ var (
 	// returns it until Restore has succeeded.
 	ErrUnfinishedRestore = errors.New("badger: the store holds an unfinished restore; run Restore again")
 
+	// errConflict is certain: what is repeated here are transactions without effect.
+	errConflict = fmt.Errorf("%w: %w", backend.ErrConflict, backend.ErrNotApplied)
+
 	errDatabaseClosed = errors.New("badger: the database was closed by its owner before the backend was")
 )
 

@@ -58,7 +58,7 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 		case old.Revision == r.Revision+1 && sameContent(old, r):
 			return nil, nil
 		case old.Revision != r.Revision:
-			return nil, backend.ErrConflict
+			return nil, errConflict
 		}
 		changed := old
 		changed.Data, changed.PurgeAt, changed.Revision = r.Data, r.PurgeAt, old.Revision+1

@@ -9,6 +9,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ var (
 	_ backend.Backend = (*Backend)(nil)
 	_ backend.Watcher = (*Backend)(nil)
 )
+
+// errConflict is certain: between caller and store nothing repeats a write.
+var errConflict = fmt.Errorf("%w: %w", backend.ErrConflict, backend.ErrNotApplied)
 
 // Store holds the records that the handles opened from it share. The zero value
 // is an empty store. It is safe for concurrent use.
@@ -107,7 +111,7 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 	case old.Revision == r.Revision+1 && sameContent(old, r):
 		return nil
 	case old.Revision != r.Revision:
-		return backend.ErrConflict
+		return errConflict
 	}
 	old.Data, old.PurgeAt, old.Revision = r.Data, r.PurgeAt, old.Revision+1
 	s.put(old)

@@ -2,9 +2,12 @@ package faulty
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
+
+	"example.com/keystore/backend"
 )
 
 // Refuse answers err and does not make the call.
@@ -28,7 +31,11 @@ func Repeat(between func()) Fault {
 		if between != nil {
 			between()
 		}
-		return do(ctx)
+		err := do(ctx)
+		if errors.Is(err, backend.ErrConflict) {
+			return backend.ErrConflict // whoever repeats cannot say that nothing was applied
+		}
+		return err
 	}
 }
 
