@@ -1,236 +1,173 @@
-package keystore_test
+package keystore
 
 import (
-	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"example.com/keystore"
 	"example.com/keystore/backend"
-	"example.com/keystore/memory"
 )
 
-// liar answers calls that worked with something else.
-type liar struct {
-	backend.Backend
-	get  func(backend.Record) backend.Record
-	list func(o backend.ListOptions, page []backend.Record) []backend.Record
-	send error // of Create, Update and Delete, which are not made
-}
-
-func (b *liar) Get(ctx context.Context, id string) (backend.Record, error) {
-	r, err := b.Backend.Get(ctx, id)
-	if err == nil && b.get != nil {
-		r = b.get(r)
+// damaged puts a store together in which one key of three is damaged.
+func damaged(t *testing.T, damage func(data []byte) []byte) (f *fixture, tokens []Token) {
+	f = newFixture(t)
+	for range 3 {
+		token, _ := f.generate(KeyParams{Scopes: []string{"orders:*"}})
+		tokens = append(tokens, token)
+		f.clock.add(time.Millisecond)
 	}
-	return r, err
+	stored := f.stored(tokens[1].ID())
+	stored.Data = damage(stored.Data)
+	f.plant(stored)
+	return f, tokens
 }
 
-func (b *liar) List(ctx context.Context, o backend.ListOptions) ([]backend.Record, error) {
-	page, err := b.Backend.List(ctx, o)
-	if err == nil && b.list != nil {
-		page = b.list(o, page)
-	}
-	return page, err
-}
-
-func (b *liar) Create(ctx context.Context, r backend.Record) error {
-	if b.send != nil {
-		return b.send
-	}
-	return b.Backend.Create(ctx, r)
-}
-
-func (b *liar) Update(ctx context.Context, r backend.Record) error {
-	if b.send != nil {
-		return b.send
-	}
-	return b.Backend.Update(ctx, r)
-}
-
-func (b *liar) Delete(ctx context.Context, id string) error {
-	if b.send != nil {
-		return b.send
-	}
-	return b.Backend.Delete(ctx, id)
-}
-
-// TestAWrongAnswerIsNeverASuccess: the backend returns a record that is not the
-// one that was asked for, whole or in part, or damaged.
-func TestAWrongAnswerIsNeverASuccess(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		get  func(asked, other backend.Record) backend.Record
+func TestADamagedRecordStopsNoListing(t *testing.T) {
+	ctx := context.Background()
+	for name, c := range map[string]struct {
+		damage func([]byte) []byte
+		want   error
 	}{
-		{"another key of the owner", func(_, other backend.Record) backend.Record { return other }},
-		{"another key's data", func(asked, other backend.Record) backend.Record { asked.Data = other.Data; return asked }},
-		{"another owner", func(asked, _ backend.Record) backend.Record { asked.Owner = "mallory"; return asked }},
-		{"no owner", func(asked, _ backend.Record) backend.Record { asked.Owner = ""; return asked }},
-		{"another id", func(asked, other backend.Record) backend.Record { asked.ID = other.ID; return asked }},
-		{"a zero record", func(backend.Record, backend.Record) backend.Record { return backend.Record{} }},
-		{"no data", func(asked, _ backend.Record) backend.Record { asked.Data = nil; return asked }},
-		{"data that is cut", func(asked, _ backend.Record) backend.Record {
-			asked.Data = asked.Data[:len(asked.Data)-1]
-			return asked
-		}},
-		{"data that is longer", func(asked, _ backend.Record) backend.Record { asked.Data = append(asked.Data, 0); return asked }},
-		{"a flipped bit", func(asked, _ backend.Record) backend.Record {
-			asked.Data = bytes.Clone(asked.Data)
-			asked.Data[len(asked.Data)/2] ^= 1
-			return asked
-		}},
+		"flipped":         {func(d []byte) []byte { d[len(d)/2] ^= 1; return d }, ErrCorrupt},
+		"empty":           {func([]byte) []byte { return nil }, ErrCorrupt},
+		"unknown version": {func(d []byte) []byte { return forge(2, d[1:len(d)-4]) }, ErrUnknownVersion},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			inner := memory.New()
-			b := &liar{Backend: inner}
-			ks := newStoreOn(t, b, keystore.Options{})
-			token, key := generate(t, ks)
-			_, otherKey := generate(t, ks)
-			other, err := inner.Get(t.Context(), otherKey.ID)
-			require.NoError(t, err)
-			before, err := inner.Get(t.Context(), key.ID)
-			require.NoError(t, err)
-			b.get = func(r backend.Record) backend.Record { return c.get(r, other) }
+		f, tokens := damaged(t, c.damage)
+		bad := tokens[1].ID()
+		keys, next, err := f.List(ctx, ListParams{})
+		require.ErrorIs(t, err, c.want, name)
+		require.ErrorIs(t, err, ErrCorrupt)
+		require.ErrorContains(t, err, bad)
+		require.Empty(t, next)
+		require.Equal(t, []string{tokens[0].ID(), tokens[2].ID()}, idsOf(keys))
 
-			found, err := ks.Lookup(t.Context(), token)
-			requireReason(t, keystore.ReasonCorrupt, err)
-			require.ErrorIs(t, err, keystore.ErrCorrupt)
-			require.NotErrorIs(t, err, keystore.ErrUnavailable)
-			require.Zero(t, found)
-			for name, call := range keystoreCalls(ks) {
-				switch name {
-				case "Get", "Update", "Expire", "ClearExpiry", "Rotate", "EndGrace", "Revoke":
-					require.ErrorIs(t, call(t.Context(), key.ID, token), keystore.ErrCorrupt, name)
-				}
-			}
-			for name, call := range viewCalls(ks.ForOwner("owner")) {
-				switch name {
-				case "Get", "Update", "Expire", "ClearExpiry", "Rotate", "EndGrace", "Revoke":
-					err := call(t.Context(), key.ID, token)
-					require.True(t, isAny(err, keystore.ErrCorrupt, keystore.ErrNotFound), "%s: %v", name, err)
-				}
-			}
-			after, err := inner.Get(t.Context(), key.ID)
-			require.NoError(t, err)
-			require.Equal(t, before, after, "nothing is written over it")
-		})
-	}
-}
-
-// TestAWrongPageIsAnOutage: a page out of order could hide keys, or never end.
-func TestAWrongPageIsAnOutage(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		list func(o backend.ListOptions, page []backend.Record) []backend.Record
-	}{
-		{"descending", func(_ backend.ListOptions, page []backend.Record) []backend.Record { slices.Reverse(page); return page }},
-		{"one record twice", func(_ backend.ListOptions, page []backend.Record) []backend.Record {
-			if len(page) > 0 {
-				page = append(page, page[len(page)-1])
-			}
-			return page
-		}},
-		{"a record of another owner", func(o backend.ListOptions, page []backend.Record) []backend.Record {
-			if len(page) > 0 && o.Owner != "" {
-				page[0].Owner = "mallory"
-			}
-			return page
-		}},
-		{"the first page again and again", nil},
-		{"zero records", func(backend.ListOptions, []backend.Record) []backend.Record { return make([]backend.Record, 3) }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			inner := memory.New()
-			b := &liar{Backend: inner}
-			ks := newStoreOn(t, b, keystore.Options{})
-			for range 3 {
-				generate(t, ks)
-			}
-			b.list = c.list
-			if c.list == nil {
-				first, err := inner.List(t.Context(), backend.ListOptions{Limit: 2})
+		var all []string
+		for key, err := range f.All(ctx, "alice") {
+			all = append(all, key.ID)
+			if key.ID == bad {
+				require.ErrorIs(t, err, c.want)
+				require.Equal(t, Key{ID: bad}, key)
+			} else {
 				require.NoError(t, err)
-				b.list = func(backend.ListOptions, []backend.Record) []backend.Record { return slices.Clone(first) }
-			}
-			_, _, err := ks.List(t.Context(), keystore.ListParams{Owner: "owner"})
-			requireOutage(t, err)
-			calls, view := keystoreCalls(ks), viewCalls(ks.ForOwner("owner"))
-			for name, err := range map[string]error{
-				"All": calls["All"](t.Context(), "", ""), "RevokeAll": calls["RevokeAll"](t.Context(), "", ""),
-				"OwnerView.List": view["List"](t.Context(), "", ""), "OwnerView.All": view["All"](t.Context(), "", ""),
-			} {
-				require.Error(t, err, name)
-				require.True(t, isAny(err, keystore.ErrUnavailable, keystore.ErrCorrupt), "%s: %v", name, err)
-			}
-		})
-	}
-}
-
-// TestADamagedRecordIsSeenInAListing where the page itself is in order.
-func TestADamagedRecordIsSeenInAListing(t *testing.T) {
-	b := &liar{Backend: memory.New()}
-	ks := newStoreOn(t, b, keystore.Options{})
-	generate(t, ks)
-	_, second := generate(t, ks)
-	b.list = func(_ backend.ListOptions, page []backend.Record) []backend.Record {
-		for i := range page {
-			if page[i].ID == second.ID {
-				page[i].Owner, page[i].Data = "mallory", slices.Clone(page[i].Data)
 			}
 		}
-		return page
+		require.Equal(t, []string{tokens[0].ID(), bad, tokens[2].ID()}, all)
+
+		counts, err := f.CountDigests(ctx)
+		require.ErrorIs(t, err, c.want)
+		require.Equal(t, map[string]int{"sha256$": 2}, counts)
+
+		revoked, err := f.RevokeAll(ctx, "alice", "")
+		require.ErrorIs(t, err, c.want)
+		require.Equal(t, 2, revoked)
+		f.clock.add(31 * 24 * time.Hour)
+		purged, err := f.Purge(ctx)
+		require.NoError(t, err)
+		require.Equal(t, 2, purged)
+
+		require.NoError(t, f.Delete(ctx, bad), "a damaged record can be deleted")
 	}
-	keys, _, err := ks.List(t.Context(), keystore.ListParams{})
-	require.ErrorIs(t, err, keystore.ErrCorrupt)
-	require.ErrorContains(t, err, second.ID)
-	require.Len(t, keys, 1)
-	counts, err := ks.CountDigests(t.Context())
-	require.ErrorIs(t, err, keystore.ErrCorrupt)
-	require.Equal(t, map[string]int{"sha256$": 1}, counts)
 }
 
-// TestASentinelThatAMethodMayNotReturnIsAnOutage: it says nothing of the key,
-// and keeps to the errors of this package.
-func TestASentinelThatAMethodMayNotReturnIsAnOutage(t *testing.T) {
-	for name, send := range map[string]map[string]error{
-		"Generate": {"not found": backend.ErrNotFound, "conflict": backend.ErrConflict},
-		"Update":   {"exists": backend.ErrExists},
-		"Rotate":   {"exists": backend.ErrExists},
-		"Revoke":   {"exists": backend.ErrExists},
-		"Delete":   {"not found": backend.ErrNotFound, "exists": backend.ErrExists, "conflict": backend.ErrConflict},
+func idsOf(keys []Key) []string {
+	ids := make([]string, len(keys))
+	for i, k := range keys {
+		ids[i] = k.ID
+	}
+	return ids
+}
+
+// requireCorrupt demands that neither a lookup nor the management of the key
+// takes the record for good.
+func requireCorrupt(t *testing.T, f *fixture, token Token, want error, about string) {
+	t.Helper()
+	ctx := context.Background()
+	key, err := f.Lookup(ctx, token.Reveal())
+	var refused *LookupError
+	if !errors.As(err, &refused) || refused.Reason != ReasonCorrupt || refused.KeyID != token.ID() || refused.Owner != "" ||
+		!errors.Is(err, want) || !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnauthenticated) || key.ID != "" {
+		t.Fatalf("lookup of %s: %v, %v", about, key, err)
+	}
+	for name, call := range map[string]func() (Key, error){
+		"get":    func() (Key, error) { return f.Get(ctx, token.ID()) },
+		"revoke": func() (Key, error) { return f.Revoke(ctx, token.ID(), "") },
+		"rotate": func() (Key, error) { _, k, err := f.Rotate(ctx, token.ID(), 0, nil); return k, err },
 	} {
-		for what, err := range send {
-			t.Run(name+", "+what, func(t *testing.T) {
-				b := &liar{Backend: memory.New()}
-				ks := newStoreOn(t, b, keystore.Options{})
-				token, key := generate(t, ks)
-				b.send = err
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				got := keystoreCalls(ks)[name](ctx, key.ID, token)
-				requireOutage(t, got)
-			})
+		if key, err := call(); !errors.Is(err, want) || key.ID != "" {
+			t.Fatalf("%s of %s: %v, %v", name, about, key, err)
 		}
 	}
+	require.Zero(t, f.store.updates.Load())
 }
 
-// TestAConflictThatNobodyCausedEnds: a backend that refuses every update does
-// not hold a revocation for ever, nor is anything taken for done.
-func TestAConflictThatNobodyCausedEnds(t *testing.T) {
-	b := &liar{Backend: memory.New()}
-	ks := newStoreOn(t, b, keystore.Options{})
-	_, key := generate(t, ks)
-	b.send = backend.ErrConflict
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := ks.Revoke(ctx, key.ID, "")
-	require.ErrorIs(t, err, keystore.ErrUnavailable)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	k, err := ks.Get(t.Context(), key.ID)
-	require.NoError(t, err)
-	require.Equal(t, keystore.Active, k.State(time.Now()))
+func TestEveryFlippedBitIsCorrupt(t *testing.T) {
+	f := newFixture(t)
+	token, key := f.generate(KeyParams{Name: "n", Scopes: []string{"*"}, Metadata: map[string]string{"k": "v"}, TTL: time.Hour})
+	stored := f.stored(key.ID)
+	f.store.get = func(context.Context, string) (backend.Record, error) { return stored, nil }
+	whole := slices.Clone(stored.Data)
+	for bit := range 8 * len(whole) {
+		stored.Data = []byte(flipBit(string(whole), bit))
+		requireCorrupt(t, f, token, ErrCorrupt, fmt.Sprintf("bit %d", bit))
+	}
+	for n := range whole {
+		stored.Data = whole[:n]
+		requireCorrupt(t, f, token, ErrCorrupt, fmt.Sprintf("the first %d bytes", n))
+		stored.Data = append(slices.Clone(whole), make([]byte, n+1)...)
+		requireCorrupt(t, f, token, ErrCorrupt, fmt.Sprintf("%d more bytes", n+1))
+	}
+	stored.Data = whole
+	require.True(t, f.works(token))
+}
+
+func TestAnUnknownVersionIsRefusedLoudly(t *testing.T) {
+	f := newFixture(t)
+	token, key := f.generate(KeyParams{})
+	stored := f.stored(key.ID)
+	body := stored.Data[1 : len(stored.Data)-4]
+	f.store.get = func(context.Context, string) (backend.Record, error) { return stored, nil }
+	for version := range 256 {
+		stored.Data = forge(byte(version), body)
+		if version != 1 {
+			requireCorrupt(t, f, token, ErrUnknownVersion, fmt.Sprintf("version %d", version))
+		}
+	}
+	stored.Data = forge(2, []byte("no CBOR at all"))
+	requireCorrupt(t, f, token, ErrUnknownVersion, "another format")
+}
+
+func TestARecordInTheWrongPlaceIsCorrupt(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t)
+	token, mine := f.generate(KeyParams{Owner: "alice"})
+	_, other := f.generate(KeyParams{Owner: "mallory"})
+	mineRaw, otherRaw := f.stored(mine.ID), f.stored(other.ID)
+
+	for name, planted := range map[string]backend.Record{
+		"the data of another key":   {ID: mine.ID, Owner: "alice", Data: otherRaw.Data},
+		"the data and owner of one": {ID: mine.ID, Owner: "mallory", Data: otherRaw.Data},
+		"given to another owner":    {ID: mine.ID, Owner: "mallory", Data: mineRaw.Data},
+		"owner in another case":     {ID: mine.ID, Owner: "Alice", Data: mineRaw.Data},
+	} {
+		f.plant(planted)
+		requireCorrupt(t, f, token, ErrCorrupt, name)
+		_, err := f.ForOwner(planted.Owner).Get(ctx, mine.ID)
+		require.ErrorIs(t, err, ErrCorrupt, name)
+	}
+	f.plant(mineRaw)
+	f.store.get = func(context.Context, string) (backend.Record, error) { return otherRaw, nil }
+	requireCorrupt(t, f, token, ErrCorrupt, "a reply meant for another request")
+	for _, id := range []string{other.ID, "", mine.ID + "0"} {
+		renamed := mineRaw
+		renamed.ID = id
+		f.store.get = func(context.Context, string) (backend.Record, error) { return renamed, nil }
+		requireCorrupt(t, f, token, ErrCorrupt, "a reply that says another id")
+	}
+	f.store.get = func(context.Context, string) (backend.Record, error) { return backend.Record{}, nil }
+	requireCorrupt(t, f, token, ErrCorrupt, "no record and no error")
 }
