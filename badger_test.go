@@ -3,6 +3,7 @@ package keystore_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io/fs"
 	"math"
 	"os"
@@ -148,4 +149,63 @@ func TestBadgerRefusalForWantOfSpaceIsACleanFailure(t *testing.T) {
 	require.ErrorIs(t, err, badger.ErrNoSpace)
 	_, err = full.Lookup(ctx, token.Reveal())
 	require.NoError(t, err, "reads go on, and the revocation did not happen")
+}
+
+// TestADamagedHeaderOnBadger: what lies around Data on disk can be damaged too.
+func TestADamagedHeaderOnBadger(t *testing.T) {
+	ctx := context.Background()
+	opts, err := badger.DatabaseOptions("", &badger.Options{InMemory: true})
+	require.NoError(t, err)
+	db, err := badgerdb.Open(opts)
+	require.NoError(t, err)
+	defer db.Close()
+	b, err := badger.New(db, nil)
+	require.NoError(t, err)
+	defer b.Close()
+	ks, err := keystore.New(b, nil)
+	require.NoError(t, err)
+	defer ks.Close()
+	var ids []string
+	var tokens []string
+	for range 3 {
+		token, key, err := ks.Generate(ctx, keystore.KeyParams{Owner: "alice"})
+		require.NoError(t, err)
+		ids, tokens = append(ids, key.ID), append(tokens, token.Reveal())
+	}
+	const ownerLen, version = 25, 0 // offsets in the header
+	for i, offset := range []int{ownerLen, version} {
+		require.NoError(t, db.Update(func(txn *badgerdb.Txn) error {
+			item, err := txn.Get([]byte("keystore/r" + ids[i]))
+			if err != nil {
+				return err
+			}
+			value, err := item.ValueCopy(nil)
+			value[offset] ^= 0x40
+			return errors.Join(err, txn.Set([]byte("keystore/r"+ids[i]), value))
+		}))
+		_, err := ks.Lookup(ctx, tokens[i])
+		require.ErrorIs(t, err, keystore.ErrCorrupt)
+	}
+	keys, _, err := ks.List(ctx, keystore.ListParams{Owner: "alice"})
+	require.ErrorIs(t, err, keystore.ErrCorrupt)
+	require.Len(t, keys, 1, "the listing goes on")
+	n, err := ks.RevokeAll(ctx, "alice", "")
+	require.ErrorIs(t, err, keystore.ErrCorrupt)
+	require.Equal(t, 1, n, "and so does RevokeAll")
+	_, err = ks.Lookup(ctx, tokens[2])
+	require.ErrorIs(t, err, keystore.ErrRevoked)
+	for _, id := range ids {
+		require.NoError(t, ks.Delete(ctx, id))
+	}
+}
+
+// TestACallThatPanicsDoesNotHoldUpClose: net/http, for one, recovers.
+func TestACallThatPanicsDoesNotHoldUpClose(t *testing.T) {
+	ks, err := keystore.Open(context.Background(), "badger://?memory=1", nil)
+	require.NoError(t, err)
+	token, _, err := ks.Generate(context.Background(), keystore.KeyParams{Owner: "alice"})
+	require.NoError(t, err)
+	var none context.Context
+	require.Panics(t, func() { ks.Lookup(none, token.Reveal()) })
+	require.NoError(t, ks.Close())
 }

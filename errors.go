@@ -129,3 +129,27 @@ func keyError(id string, err error) error {
 func stateError(id, why string) error {
 	return keyError(id, fmt.Errorf("%w: %s", ErrState, why))
 }
+
+// foreign is an error of a backend or of the program inside one of ours. It may
+// wrap a sentinel of this package, from a keystore behind it perhaps, and must
+// not make an outage look like a refusal.
+type foreign struct{ err error }
+
+func (f foreign) Error() string { return f.err.Error() }
+
+func (f foreign) Is(target error) bool {
+	for _, ours := range []error{ErrUnauthenticated, ErrMissingScope, ErrInvalid, ErrNotFound, ErrState, ErrConflict, ErrCorrupt, ErrClosed} {
+		if errors.Is(target, ours) {
+			return false
+		}
+	}
+	return errors.Is(f.err, target)
+}
+
+func (f foreign) As(target any) bool {
+	switch target.(type) {
+	case **LookupError, **ScopeError, **FieldError:
+		return false
+	}
+	return errors.As(f.err, target)
+}

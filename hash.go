@@ -191,3 +191,23 @@ func (h *hmacHasher) GoString() string              { return h.String() }
 func (h *hmacHasher) Format(f fmt.State, verb rune) { formatRedacted(f, verb, h.String()) }
 func (h *hmacHasher) LogValue() slog.Value          { return slog.StringValue(h.String()) }
 func (h *hmacHasher) MarshalText() ([]byte, error)  { return []byte(h.String()), nil }
+
+// checkPeppers refuses rings that give one key id to different peppers: only one
+// of them would be asked, and the tokens of the other refused as wrong.
+func checkPeppers(hashers []Hasher) error {
+	seen := make(map[string]string) // key id -> the digest it makes of a text
+	for _, h := range hashers {
+		ring, ok := h.(*hmacHasher)
+		if !ok {
+			continue
+		}
+		for kid := range ring.ring {
+			sum := string(ring.sum(kid, "the same text for all", nil))
+			if other, known := seen[kid]; known && other != sum {
+				return invalid("AcceptHash", "two pepper rings have different keys of one id")
+			}
+			seen[kid] = sum
+		}
+	}
+	return nil
+}

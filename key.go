@@ -75,7 +75,8 @@ func (k Key) CheckScopes(scopes ...string) error {
 }
 
 // Revision counts the changes of the key, for RotateParams.IfRevision and HTTP's
-// If-Match. Use does not change it.
+// If-Match. Use does not change it, but for one that makes Options.Rehash rewrite
+// a digest.
 func (k Key) Revision() uint64 { return k.revision }
 
 // KeyParams describes a key to be generated. Owner is required.

@@ -181,7 +181,7 @@ func (s *Keystore) unavailable(ctx context.Context, what string, err error) erro
 	if s.closed.Load() && errors.Is(err, backend.ErrClosed) {
 		return ErrClosed
 	}
-	err = fmt.Errorf("%w: %s: %w", ErrUnavailable, what, err)
+	err = fmt.Errorf("%w: %s: %w", ErrUnavailable, what, foreign{err})
 	// A driver may report a cancelled call in words of its own.
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", err, cause)

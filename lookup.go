@@ -158,7 +158,7 @@ func (s *Keystore) usable(ctx context.Context, k *Key, matched *secret, now time
 	active, err := s.ownerActive(ctx, k.Owner)
 	switch {
 	case err != nil:
-		return refuse(ReasonOwnerCheck, s.unavailable(ctx, "owner of key "+k.ID, foreign{err}))
+		return refuse(ReasonOwnerCheck, s.unavailable(ctx, "owner of key "+k.ID, err))
 	case !active:
 		return refuse(ReasonOwnerInactive, ErrOwnerInactive)
 	}

@@ -41,6 +41,9 @@ func (s *Keystore) Update(ctx context.Context, id string, fn func(*Changes) erro
 }
 
 func (s *Keystore) update(ctx context.Context, id, owner string, fn func(*Changes) error) (Key, error) {
+	if fn == nil {
+		return Key{}, invalid("fn", "it is nil")
+	}
 	return s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) {
 		if err := unrevoked(r); err != nil {
 			return bounded, err

@@ -27,6 +27,8 @@ type Options struct {
 	AcceptHash []Hasher
 	// Rehash rewrites a digest of another scheme or key than Hash makes, after
 	// a successful lookup, in the background and once per secret and process.
+	// Turn it on when all processes have the same Hash: else they undo each
+	// other's work.
 	Rehash bool
 
 	// DefaultTTL is the lifetime of keys generated without an expiry. Zero or
@@ -60,7 +62,8 @@ type Options struct {
 	PurgeInterval time.Duration
 
 	// OwnerActive says whether an owner's keys may be used; it is asked after
-	// the secret matched. nil: every owner's may. An error is ErrUnavailable.
+	// the secret matched. nil: every owner's may. An error is ErrUnavailable. It
+	// must return when ctx ends, OpTimeout at the latest.
 	OwnerActive func(ctx context.Context, owner string) (bool, error)
 
 	// Logger gets warnings of background work. Default: discard.
@@ -122,6 +125,9 @@ func (o *Options) withDefaults() (Options, error) {
 	out.AcceptHash = slices.Clone(out.AcceptHash)
 	if slices.Contains(out.AcceptHash, nil) {
 		return out, invalid("AcceptHash", "a hasher is nil")
+	}
+	if err := checkPeppers(append([]Hasher{out.Hash}, out.AcceptHash...)); err != nil {
+		return out, err
 	}
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)

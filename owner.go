@@ -2,7 +2,6 @@ package keystore
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
@@ -38,22 +37,6 @@ func (s *Keystore) ownerActive(ctx context.Context, owner string) (bool, error) 
 	}
 	s.owners.put(owner, answer, s.opts.CacheSize)
 	return answer.active, nil
-}
-
-// foreign is an error of the program's own inside one of ours. It may wrap a
-// sentinel of this package, from a lookup of its own perhaps, and must not make
-// an outage look like a refusal.
-type foreign struct{ err error }
-
-func (f foreign) Error() string { return f.err.Error() }
-
-func (f foreign) Is(target error) bool {
-	for _, ours := range []error{ErrUnauthenticated, ErrMissingScope, ErrInvalid, ErrNotFound, ErrState, ErrConflict, ErrCorrupt, ErrClosed} {
-		if errors.Is(target, ours) {
-			return false
-		}
-	}
-	return errors.Is(f.err, target)
 }
 
 func (a ownerAnswer) fresh(now ownerAnswer, ttl time.Duration) bool {

@@ -66,7 +66,11 @@ type secret struct {
 	until      time.Time // zero: the current secret; else accepted while now is before it
 }
 
-func (s *secret) live(now time.Time) bool { return s.until.IsZero() || now.Before(s.until) }
+// live reports whether the secret is accepted. What ended at firstTime ended by
+// every clock, also by one that is not set and reads a year before.
+func (s *secret) live(now time.Time) bool {
+	return s.until.IsZero() || s.until.After(firstTime) && now.Before(s.until)
+}
 
 // record is all that Data holds, and what open adds of the backend's fields to
 // its key. GraceUntil and Generation of the key are for view to fill in.

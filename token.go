@@ -105,9 +105,10 @@ func formatRedacted(f fmt.State, verb rune, text string) {
 }
 
 // Pattern returns a regular expression (RE2 syntax) that finds the tokens of a
-// prefix in text, for secret scanners.
+// prefix in text, for secret scanners. It matches whatever stands before a token,
+// since escapes such as \n and %3D end in letters.
 func Pattern(prefix string) string {
-	return fmt.Sprintf(`\b%s_[0-9A-Za-z]{%d}\b`, regexp.QuoteMeta(prefix), bodyLen)
+	return fmt.Sprintf(`%s_[0-9A-Za-z]{%d}\b`, regexp.QuoteMeta(prefix), bodyLen)
 }
 
 // splitToken cuts a token into its parts from the right, by their fixed

@@ -172,7 +172,7 @@ func TestStoredDigestIsNoToken(t *testing.T) {
 func TestPatternFindsWholeTokensOnly(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Prefix = "sk_live" })
 	find := regexp.MustCompile(Pattern("sk_live"))
-	require.Equal(t, `\bsk_live_[0-9A-Za-z]{54}\b`, find.String(), "scanners hold copies of it")
+	require.Equal(t, `sk_live_[0-9A-Za-z]{54}\b`, find.String(), "scanners hold copies of it")
 	var tokens []string
 	for range 50 {
 		token, _ := f.generate(KeyParams{})
@@ -182,8 +182,11 @@ func TestPatternFindsWholeTokensOnly(t *testing.T) {
 	require.Equal(t, tokens, find.FindAllString(text, -1))
 
 	token := tokens[0]
+	for _, before := range []string{"x", "_", "9", `"a\n`, "k%3D", "X_"} {
+		require.Equal(t, token, find.FindString(before+token), "after %q", before)
+	}
 	for _, no := range []string{
-		"x" + token, "_" + token, "9" + token, token + "x", token + "_", token + "0", token[:len(token)-1], token[1:],
+		token + "x", token + "_", token + "0", token[:len(token)-1], token[1:],
 		strings.ToUpper(token), strings.Replace(token, "_", "-", 1), "sk_test" + token[len("sk_live"):],
 		token[:20] + " " + token[21:], token[:20] + "\n" + token[21:], token[:20] + "_" + token[21:],
 	} {

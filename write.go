@@ -126,8 +126,9 @@ func (s *Keystore) purgeAt(k *Key) time.Time {
 }
 
 // swap writes r over the revision that it was read at and, on success or an
-// unknown outcome, moves r to the new one. Its errors are ErrConflict (it certainly did not
-// happen), ErrNotFound, ErrUnavailable (nor did this) and ErrUnknownOutcome.
+// unknown outcome, moves r to the new one. Its errors are ErrConflict (it
+// certainly did not happen), ErrNotFound, ErrUnavailable (nor did this) and
+// ErrUnknownOutcome.
 //
 // A write whose reply was lost is sent again, byte for byte: by contract that
 // succeeds if it happened before, or happens now, or is a conflict.
@@ -201,7 +202,7 @@ func (s *Keystore) sendOnce(ctx context.Context, write func(op context.Context) 
 
 // unknown wraps the failure of a write that may have happened.
 func (s *Keystore) unknown(ctx context.Context, what string, err error) error {
-	err = fmt.Errorf("%w: %s: %w", ErrUnknownOutcome, what, err)
+	err = fmt.Errorf("%w: %s: %w", ErrUnknownOutcome, what, foreign{err})
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}

@@ -76,7 +76,11 @@ func Open(ctx context.Context, rawURL string, o *OpenOptions) (Backend, error) {
 	if o == nil {
 		o = &OpenOptions{}
 	}
-	return open(ctx, rawURL, o)
+	b, err := open(ctx, rawURL, o)
+	if err == nil && b == nil {
+		return nil, fmt.Errorf("backend: the driver for scheme %q returned neither a backend nor an error", scheme)
+	}
+	return b, err
 }
 
 // ownDrivers are the packages of this module that register a scheme.

@@ -15,6 +15,7 @@ import (
 // enter admits a call. b.calls.RUnlock must follow when nothing of the call
 // uses the database any more, be it after the call has returned.
 func (b *Backend) enter(ctx context.Context) error {
+	_ = ctx.Err() // a context that panics does it here, where nothing is held
 	// Only Close takes this lock for writing, and for good.
 	if !b.calls.TryRLock() {
 		return backend.ErrClosed

@@ -32,7 +32,7 @@
 // Options.Reserve. Writes work again as soon as there is room.
 //
 // What it cannot hold back is Badger's own work in the background: if other
-// programs use up the reserve while Badger compacts, the process ends. Give the
+// programs use up the reserve while Badger compacts or closes, the process ends. Give the
 // folder a file system of its own, or watch the disk. The reserve is kept on
 // Linux, macOS and FreeBSD only, and does not know of quotas.
 //
@@ -41,7 +41,8 @@
 // A call returns when its context ends, even if the disk hangs. A write that
 // was under way by then goes on in the background: its outcome is unknown, as
 // its error says. What cannot be interrupted is a read that waits for the disk
-// itself, and [Backend.Close], which waits for writes under way.
+// itself, and [Backend.Close], which waits for writes under way and for Badger:
+// that retries for ever where the folder was deleted or its disk fails.
 //
 // # Encryption
 //

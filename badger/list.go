@@ -44,6 +44,9 @@ func (b *Backend) page(ctx context.Context, txn *badgerdb.Txn, o backend.ListOpt
 			continue
 		}
 		r, err := get(id, it.Item())
+		if damaged(err) { // see Get
+			r, err = backend.Record{ID: id, Owner: o.Owner}, nil
+		}
 		if errors.Is(err, backend.ErrNotFound) || err == nil && o.Owner != "" && r.Owner != o.Owner {
 			continue // an index entry that a damaged record has left
 		}

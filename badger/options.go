@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ type Options struct {
 
 	// EncryptionKey encrypts the folder with AES-128, 192 or 256: 16, 24 or 32
 	// random bytes. A folder is encrypted from its first Open on or never, and
-	// always opened with the same key. Open only.
+	// always opened with the same key. It is copied. Open only.
 	EncryptionKey []byte
 
 	// Reserve is how many bytes stay free on the file system; see Room in the
@@ -63,6 +64,7 @@ func (o *Options) withDefaults() (Options, error) {
 		o = &Options{}
 	}
 	opts := *o
+	opts.EncryptionKey = bytes.Clone(o.EncryptionKey) // Badger uses it again, days later
 	if opts.Reserve == 0 {
 		opts.Reserve = defaultReserve
 	}

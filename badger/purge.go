@@ -82,7 +82,7 @@ func (b *Backend) purge(txn *badgerdb.Txn, e entry) ([]string, error) {
 		if at == e.at {
 			return []string{e.id}, b.remove(txn, r)
 		}
-	} else if errors.Is(err, envelope.ErrMalformed) {
+	} else if damaged(err) {
 		return nil, nil
 	} else if !errors.Is(err, backend.ErrNotFound) {
 		return nil, err

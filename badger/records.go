@@ -38,9 +38,21 @@ func (b *Backend) Create(ctx context.Context, r backend.Record) error {
 	}, r.ID)
 }
 
-// Get implements [backend.Backend].
+// Get implements [backend.Backend]. A record whose header is damaged or of a
+// later version comes without Data, which no reader takes for a key.
 func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
-	return read(ctx, b, func(txn *badgerdb.Txn) (backend.Record, error) { return b.load(txn, id) })
+	return read(ctx, b, func(txn *badgerdb.Txn) (backend.Record, error) {
+		r, err := b.load(txn, id)
+		if damaged(err) {
+			return backend.Record{ID: id}, nil
+		}
+		return r, err
+	})
+}
+
+// damaged reports whether a record is there and cannot be read.
+func damaged(err error) bool {
+	return errors.Is(err, envelope.ErrMalformed) || errors.Is(err, envelope.ErrVersion)
 }
 
 // Update implements [backend.Backend]. It refuses data over 64 KiB.
@@ -73,7 +85,7 @@ func (b *Backend) Delete(ctx context.Context, id string) error {
 		switch {
 		case errors.Is(err, backend.ErrNotFound):
 			return nil, nil
-		case errors.Is(err, envelope.ErrMalformed):
+		case damaged(err):
 			// Its index entries cannot be told; List and Purge pass over them.
 			return []string{id}, txn.Delete(b.keys.record(id))
 		case err != nil:

@@ -41,7 +41,7 @@ func (b *Backend) Touch(ctx context.Context, used map[string]time.Time) error {
 
 func (b *Backend) touch(txn *badgerdb.Txn, e entry) ([]string, error) {
 	r, err := b.load(txn, e.id)
-	if errors.Is(err, backend.ErrNotFound) || errors.Is(err, envelope.ErrMalformed) {
+	if errors.Is(err, backend.ErrNotFound) || damaged(err) {
 		return nil, nil
 	}
 	if err != nil || !e.at.Time().After(r.LastUsed) {

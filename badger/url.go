@@ -78,7 +78,7 @@ func (at location) open(log *slog.Logger) (*Backend, error) {
 	if at.keyFile != "" {
 		key, err := readKey(at.keyFile, log)
 		if err != nil {
-			return nil, withoutPath(err, at.keyFile)
+			return nil, fmt.Errorf("badger: encryption key file: %w", withoutPath(err, at.keyFile))
 		}
 		o.EncryptionKey = key
 	}
@@ -180,7 +180,7 @@ const maxKeyFile = 64
 func readKey(path string, log *slog.Logger) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("badger: encryption key file: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
@@ -188,27 +188,34 @@ func readKey(path string, log *slog.Logger) ([]byte, error) {
 	}
 	key, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	if err != nil {
-		return nil, fmt.Errorf("badger: encryption key file: %w", err)
+		return nil, err
 	}
 	// The lengths of keys leave no doubt whether a newline is part of one.
 	if len(key)%8 == 1 && key[len(key)-1] == '\n' {
 		key = key[:len(key)-1]
 	}
 	if len(key) == 0 {
-		return nil, errors.New("badger: the encryption key file is empty")
+		return nil, errors.New("it is empty")
 	}
 	return key, checkKeyLen(key)
 }
 
-// pathless is an error with a text that holds no path. What it wraps does, for
-// programs that ask for it.
+// pathless is an error with a text that holds no path, not even where errors.As
+// is asked for the one of the operating system.
 type pathless struct {
 	text string
 	err  error
 }
 
-func (e pathless) Error() string { return e.text }
-func (e pathless) Unwrap() error { return e.err }
+func (e pathless) Error() string        { return e.text }
+func (e pathless) Is(target error) bool { return errors.Is(e.err, target) }
+
+func (e pathless) As(target any) bool {
+	if _, path := target.(**fs.PathError); path {
+		return false
+	}
+	return errors.As(e.err, target)
+}
 
 // withoutPath returns err with a text from which path is gone. Errors of the
 // operating system may name a part of path only, so of those nothing but the
@@ -216,7 +223,7 @@ func (e pathless) Unwrap() error { return e.err }
 func withoutPath(err error, path string) error {
 	var onPath *fs.PathError
 	if errors.As(err, &onPath) {
-		return pathless{"badger: " + onPath.Op + ": " + onPath.Err.Error(), err}
+		return pathless{onPath.Op + ": " + onPath.Err.Error(), err}
 	}
 	if path == "" {
 		return err

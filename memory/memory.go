@@ -56,8 +56,11 @@ func (b *Backend) ready(ctx context.Context) error {
 	case <-b.closed:
 		return backend.ErrClosed
 	default:
-		return ctx.Err()
 	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memory: %w: %w", err, backend.ErrNotApplied)
+	}
+	return nil
 }
 
 // Create implements [backend.Backend].

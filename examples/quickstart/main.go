@@ -79,7 +79,7 @@ func live(ctx context.Context, ks *keystore.Keystore, grace time.Duration) error
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Rotated: generation %d; the old secret works until %s.\n", key.Generation, key.GraceUntil.Local().Format("15:04:05.000"))
+	fmt.Printf("Rotated: generation %d; the old secret works for %v more.\n", key.Generation, grace)
 	fmt.Println("During the grace period the new secret is", verdict(ks.Lookup(ctx, second.Reveal())))
 	fmt.Println("During the grace period the old secret is", verdict(ks.Lookup(ctx, first.Reveal())))
 	time.Sleep(time.Until(key.GraceUntil))
