@@ -78,7 +78,7 @@ func (at location) open(log *slog.Logger) (*Backend, error) {
 	if at.keyFile != "" {
 		key, err := readKey(at.keyFile, log)
 		if err != nil {
-			return nil, fmt.Errorf("badger: encryption key file: %w", withoutPath(err, at.keyFile))
+			return nil, fmt.Errorf("encryption key file: %w", withoutPath(err, at.keyFile))
 		}
 		o.EncryptionKey = key
 	}
@@ -223,7 +223,7 @@ func (e pathless) As(target any) bool {
 func withoutPath(err error, path string) error {
 	var onPath *fs.PathError
 	if errors.As(err, &onPath) {
-		return pathless{onPath.Op + ": " + onPath.Err.Error(), err}
+		return pathless{"badger: " + onPath.Op + ": " + onPath.Err.Error(), err}
 	}
 	if path == "" {
 		return err
