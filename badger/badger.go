@@ -3,6 +3,7 @@ package badger
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ type Backend struct {
 }
 
 // Open opens the store in the folder dir, and creates both if need be, the
-// folder with mode 0700. The folder stays locked until [Backend.Close]: if it
+// folder with mode 0700, unless Options.NoCreate forbids it. The folder stays locked until [Backend.Close]: if it
 // is open already, in another process or in this one, Open returns a
 // [*LockedError] at once.
 //
@@ -83,6 +84,11 @@ func openFolder(dir string, o *Options) (*badgerdb.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("badger: %w", err)
 	}
+	if o.NoCreate {
+		if err := checkStore(dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("badger: %w", err)
 	}
@@ -100,6 +106,18 @@ func openFolder(dir string, o *Options) (*badgerdb.DB, error) {
 		return nil, fmt.Errorf("badger: %w", err)
 	}
 	return db, nil
+}
+
+// checkStore returns ErrNoStore unless dir holds a database.
+func checkStore(dir string) error {
+	_, err := os.Stat(filepath.Join(dir, badgerdb.ManifestFilename))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return ErrNoStore
+	case err != nil:
+		return fmt.Errorf("badger: %w", err)
+	}
+	return nil
 }
 
 // checkEncryption reports a key that does not fit before the database is opened,
@@ -136,8 +154,8 @@ func New(db *badgerdb.DB, o *Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o != nil && (o.NoSync || o.InMemory || len(o.EncryptionKey) > 0 || o.GCInterval != 0) {
-		return nil, errors.New("badger: NoSync, InMemory, EncryptionKey and GCInterval are options of Open, not of New")
+	if o != nil && (o.NoSync || o.NoCreate || o.InMemory || len(o.EncryptionKey) > 0 || o.GCInterval != 0) {
+		return nil, errors.New("badger: NoSync, NoCreate, InMemory, EncryptionKey and GCInterval are options of Open, not of New")
 	}
 	if err := checkDatabase(db); err != nil {
 		return nil, err

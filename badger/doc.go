@@ -6,6 +6,7 @@
 //
 //	badger:///var/lib/keys                         the folder /var/lib/keys
 //	badger:///var/lib/keys?sync=0                  see Options.NoSync
+//	badger:///var/lib/keys?create=0                see Options.NoCreate
 //	badger:///var/lib/keys?encryption_key_file=/run/secrets/key
 //	badger://?memory=1                             see Options.InMemory
 //

@@ -14,6 +14,10 @@ var (
 	// of disk space is free; see Options.Reserve. Nothing was written.
 	ErrNoSpace = fmt.Errorf("badger: too little free disk space to write safely: %w", backend.ErrNotApplied)
 
+	// ErrNoStore means that the folder holds no store, or is not there; see
+	// Options.NoCreate.
+	ErrNoStore = errors.New("badger: the folder holds no store")
+
 	// ErrUnfinishedRestore means that the store holds a part of a backup, since
 	// a Restore failed or its process ended. Every method but Restore and Close
 	// returns it until Restore has succeeded.

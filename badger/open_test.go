@@ -53,6 +53,7 @@ func TestOpenRefusesOptions(t *testing.T) {
 	}{
 		"no folder":                     {"", badger.Options{}},
 		"folder in memory":              {"x", badger.Options{InMemory: true}},
+		"no new store in memory":        {"", badger.Options{InMemory: true, NoCreate: true}},
 		"key in memory":                 {"", badger.Options{InMemory: true, EncryptionKey: make([]byte, 16)}},
 		"key of 15 bytes":               {"x", badger.Options{EncryptionKey: make([]byte, 15)}},
 		"namespace without slash":       {"x", badger.Options{Namespace: "keys"}},
@@ -68,6 +69,30 @@ func TestOpenRefusesOptions(t *testing.T) {
 			assert.NoDirExists(t, "x")
 		})
 	}
+}
+
+func TestNoCreate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	for _, when := range []string{"no folder", "empty folder"} {
+		_, err := badger.Open(dir, &badger.Options{NoCreate: true})
+		require.ErrorIs(t, err, badger.ErrNoStore, when)
+		_, err = openURL(t, folderURL(dir, "create=0"))
+		require.ErrorIs(t, err, badger.ErrNoStore, when)
+		files, err := os.ReadDir(dir)
+		if when == "no folder" {
+			require.ErrorIs(t, err, fs.ErrNotExist, "Open made the folder")
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			continue
+		}
+		require.NoError(t, err)
+		require.Empty(t, files)
+	}
+	b := open(t, dir, nil)
+	create(t, b, record("id", "owner", "data"))
+	require.NoError(t, b.Close())
+	b = open(t, dir, &badger.Options{NoCreate: true})
+	_, err := b.Get(testContext(t), "id")
+	require.NoError(t, err)
 }
 
 func TestOpenRefusesFile(t *testing.T) {
@@ -182,6 +207,7 @@ func TestNewRefusesOptionsOfOpen(t *testing.T) {
 	db := newMemoryDB(t)
 	for name, o := range map[string]badger.Options{
 		"NoSync":        {NoSync: true},
+		"NoCreate":      {NoCreate: true},
 		"InMemory":      {InMemory: true},
 		"EncryptionKey": {EncryptionKey: make([]byte, 16)},
 		"GCInterval":    {GCInterval: -1},

@@ -22,6 +22,11 @@ type Options struct {
 	// order: a key that was revoked may be valid again. Open only.
 	NoSync bool
 
+	// NoCreate refuses a folder that holds no store, with [ErrNoStore], where
+	// Open would make one. To start with an empty store because a disk was not
+	// mounted would turn an outage into "invalid key". Open only.
+	NoCreate bool
+
 	// InMemory keeps everything in memory and uses no folder: dir must be "".
 	// Open only.
 	InMemory bool
@@ -80,6 +85,8 @@ func (o *Options) withDefaults() (Options, error) {
 	switch {
 	case !validNamespace(opts.Namespace):
 		return Options{}, errors.New("badger: Options.Namespace must be 1 to 64 of [0-9A-Za-z._-] and a final slash")
+	case opts.InMemory && opts.NoCreate:
+		return Options{}, errors.New("badger: Options.NoCreate makes no sense with InMemory, where a store is always a new one")
 	case opts.InMemory && len(opts.EncryptionKey) > 0:
 		return Options{}, errors.New("badger: Options.EncryptionKey is of no use with InMemory, which writes nothing")
 	}
@@ -141,6 +148,7 @@ func (o *Options) upstream(dir string) badgerdb.Options {
 // printable is what may be shown of Options.
 type printable struct {
 	NoSync        bool
+	NoCreate      bool
 	InMemory      bool
 	EncryptionKey string
 	Reserve       int64
@@ -149,7 +157,7 @@ type printable struct {
 }
 
 func (o Options) printable() printable {
-	p := printable{o.NoSync, o.InMemory, "none", o.Reserve, o.GCInterval, o.Namespace}
+	p := printable{o.NoSync, o.NoCreate, o.InMemory, "none", o.Reserve, o.GCInterval, o.Namespace}
 	if len(o.EncryptionKey) > 0 {
 		p.EncryptionKey = "hidden"
 	}

@@ -24,6 +24,7 @@ type location struct {
 	dir     string
 	memory  bool
 	noSync  bool
+	must    bool // be there already
 	keyFile string
 }
 
@@ -31,6 +32,7 @@ type location struct {
 // characters. Parameters:
 //
 //	sync=0                     Options.NoSync
+//	create=0                   Options.NoCreate
 //	memory=1                   Options.InMemory, without a folder
 //	encryption_key_file=/path  a file that holds Options.EncryptionKey
 //
@@ -74,7 +76,7 @@ func (at location) open(log *slog.Logger) (*Backend, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	o := Options{NoSync: at.noSync, InMemory: at.memory, Logger: log}
+	o := Options{NoSync: at.noSync, NoCreate: at.must, InMemory: at.memory, Logger: log}
 	if at.keyFile != "" {
 		key, err := readKey(at.keyFile, log)
 		if err != nil {
@@ -115,6 +117,8 @@ func parseURL(rawURL string) (location, error) {
 		return location{}, errors.New("with memory=1 there is no path: badger://?memory=1")
 	case at.memory && at.keyFile != "":
 		return location{}, errors.New("with memory=1 nothing is written that could be encrypted")
+	case at.memory && at.must:
+		return location{}, errors.New("with memory=1 a store is always a new one, which create=0 forbids")
 	case at.memory:
 		return at, nil
 	case strings.Trim(path, "/") == "":
@@ -143,13 +147,17 @@ func parseQuery(raw string) (location, error) {
 			var sync bool
 			sync, err = parseSwitch(name, value)
 			at.noSync = !sync
+		case "create":
+			var create bool
+			create, err = parseSwitch(name, value)
+			at.must = !create
 		case "encryption_key_file":
 			if !strings.HasPrefix(value, "/") || strings.ContainsRune(value, 0) {
 				err = errors.New("encryption_key_file must be an absolute path")
 			}
 			at.keyFile = localPath(value, runtime.GOOS)
 		default:
-			err = errors.New("a parameter is unknown; known are memory, sync and encryption_key_file")
+			err = errors.New("a parameter is unknown; known are memory, sync, create and encryption_key_file")
 		}
 		if err != nil {
 			return location{}, err

@@ -42,6 +42,7 @@ func TestURL(t *testing.T) {
 		"":                {true, false},
 		"sync=1":          {true, false},
 		"sync=0":          {false, false},
+		"create=1":        {true, false},
 		"memory=0":        {true, false},
 		"memory=0&sync=0": {false, false},
 	} {
@@ -80,6 +81,8 @@ func TestInvalidURL(t *testing.T) {
 		"parameter in other case": "badger:///lib?Sync=0",
 		"no value":                "badger:///lib?sync",
 		"bad switch":              "badger:///lib?sync=s3cret",
+		"bad create":              "badger:///lib?create=s3cret",
+		"no new memory":           "badger://?memory=1&create=0",
 		"bad memory":              "badger://?memory=true",
 		"twice":                   "badger:///lib?sync=0&sync=0",
 		"bad query escape":        "badger:///lib?sync=%zz",
@@ -107,7 +110,7 @@ func TestURLHints(t *testing.T) {
 	_, err := openURL(t, "badger://var/lib")
 	assert.ErrorContains(t, err, "three slashes")
 	_, err = openURL(t, "badger:///lib?color=red")
-	assert.ErrorContains(t, err, "memory, sync and encryption_key_file")
+	assert.ErrorContains(t, err, "memory, sync, create and encryption_key_file")
 }
 
 // No error of opening shows where the folder is; what it is stays visible to
