@@ -19,6 +19,11 @@ type entry struct {
 	at envelope.Time
 }
 
+// before is the order of the purge index.
+func (e entry) before(other entry) bool {
+	return e.at < other.at || e.at == other.at && e.id < other.id
+}
+
 // writeChunk applies step to all entries in one transaction, or in several if
 // one does not hold them, but each entry wholly in one. It returns how many ids
 // the steps that were committed said they changed.
@@ -28,17 +33,17 @@ func (b *Backend) writeChunk(ctx context.Context, share share, entries []entry, 
 		ids[i] = e.id
 	}
 	count := 0
-	err := b.write(ctx, share, func(txn *badgerdb.Txn) ([]string, error) {
+	err := b.write(ctx, share, func(txn *badgerdb.Txn) (effect, error) {
 		var all []string
 		for _, e := range entries {
 			changed, err := step(txn, e)
 			if err != nil {
-				return nil, err
+				return effect{}, err
 			}
 			all = append(all, changed...)
 		}
 		count = len(all)
-		return all, nil
+		return effect{ids: all}, nil
 	}, ids...)
 	if err == nil {
 		return count, nil

@@ -10,6 +10,7 @@ import (
 	badgerdb "github.com/dgraph-io/badger/v4"
 
 	"example.com/keystore/backend"
+	"example.com/keystore/internal/envelope"
 )
 
 // enter admits a call. b.calls.RUnlock must follow when nothing of the call
@@ -73,10 +74,15 @@ func view[T any](db *badgerdb.DB, fn func(*badgerdb.Txn) (T, error)) (v T, err e
 	return fn(txn)
 }
 
-// A change is the body of a write. It returns the ids whose watchers are to be
-// told. It may run again, and after the call has returned: what it uses is the
-// driver's own.
-type change func(txn *badgerdb.Txn) (changed []string, err error)
+// A change is the body of a write. It may run again, and after the call has
+// returned: what it uses is the driver's own.
+type change func(txn *badgerdb.Txn) (effect, error)
+
+// effect is what others must know of a change once it is committed.
+type effect struct {
+	ids []string      // whose watchers are to be told
+	due envelope.Time // the purge time that the change entered in the index; 0: none
+}
 
 // write runs fn in a transaction while it holds the locks of ids, if share of
 // the reserve is free.
@@ -126,16 +132,19 @@ func (b *Backend) commit(ctx context.Context, share share, fn change) error {
 	}
 }
 
-// attempt runs fn in a transaction once, and tells the watchers unless nothing
-// can have changed.
+// attempt runs fn in a transaction once, and makes its effect known unless
+// nothing can have changed.
 func (b *Backend) attempt(ctx context.Context, fn change) (err error) {
-	var changed []string
+	var made effect
 	committing := false
 	defer func() {
 		if !committing || errors.Is(err, backend.ErrNotApplied) {
 			return
 		}
-		for _, id := range changed {
+		if made.due != 0 {
+			b.shared.purged.enter(made.due)
+		}
+		for _, id := range made.ids {
 			b.shared.changes.Notify(id)
 		}
 	}()
@@ -144,7 +153,7 @@ func (b *Backend) attempt(ctx context.Context, fn change) (err error) {
 		if ctx.Err() != nil { // while the transaction waited for others
 			return contextError(ctx)
 		}
-		changed, err = fn(txn)
+		made, err = fn(txn)
 		committing = err == nil
 		return err
 	})

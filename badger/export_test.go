@@ -18,7 +18,7 @@ func Attached() int {
 
 // Write runs fn as the driver runs its writes.
 func Write(b *Backend, ctx context.Context, fn func(*badgerdb.Txn) error) error {
-	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) ([]string, error) { return nil, fn(txn) }, "id")
+	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) (effect, error) { return effect{}, fn(txn) }, "id")
 }
 
 // WriteChunk applies step to ids as Touch and Purge do.

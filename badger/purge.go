@@ -23,29 +23,29 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 	if err != nil {
 		return 0, refused(err)
 	}
-	purged := 0
-	var last entry
-	for purged < limit {
-		due, err := b.due(ctx, last, until, min(chunkLen, limit-purged))
+	count := 0
+	last, entered := b.shared.purged.begin(until)
+	for count < limit {
+		due, err := b.due(ctx, last, until, min(chunkLen, limit-count))
 		if err != nil || len(due) == 0 {
-			return purged, err
+			return count, err
 		}
 		n, err := b.writeChunk(ctx, halfReserve, due, b.purge)
-		purged += n
-		if err != nil && purged > 0 {
-			return purged, partial{err}
+		count += n
+		if err != nil && count > 0 {
+			return count, partial{err}
 		}
 		if err != nil {
 			return 0, err
 		}
 		last = due[len(due)-1]
+		b.shared.purged.advance(last, entered)
 	}
-	return purged, nil
+	return count, nil
 }
 
 // due returns up to limit entries of the purge index, later than last and not
-// later than until. To go on from last spares a walk over the deleted ones,
-// which Badger keeps until it compacts them away.
+// later than until.
 func (b *Backend) due(ctx context.Context, last entry, until envelope.Time, limit int) ([]entry, error) {
 	return read(ctx, b, func(txn *badgerdb.Txn) ([]entry, error) {
 		it := txn.NewIterator(badgerdb.IteratorOptions{Prefix: b.keys.prefix(kindPurge)})

@@ -18,23 +18,23 @@ import (
 func (b *Backend) Create(ctx context.Context, r backend.Record) error {
 	// A copy of the data, since the write may outlive the call.
 	r = backend.Record{ID: r.ID, Owner: r.Owner, Data: bytes.Clone(r.Data), PurgeAt: r.PurgeAt, Revision: 1}
-	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) ([]string, error) {
+	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) (effect, error) {
 		if err := checkRecord(r); err != nil {
-			return nil, err
+			return effect{}, err
 		}
 		old, err := b.load(txn, r.ID)
 		switch {
 		case err == nil && old.Revision == 1 && old.Owner == r.Owner && sameContent(old, r):
-			return nil, nil
+			return effect{}, nil
 		case err == nil:
-			return nil, backend.ErrExists
+			return effect{}, backend.ErrExists
 		case !errors.Is(err, backend.ErrNotFound):
-			return nil, err
+			return effect{}, err
 		}
 		if err := txn.Set(b.keys.owner(r.Owner, r.ID), present); err != nil {
-			return nil, err
+			return effect{}, err
 		}
-		return []string{r.ID}, b.put(txn, backend.Record{}, r)
+		return b.put(txn, backend.Record{}, r)
 	}, r.ID)
 }
 
@@ -59,39 +59,39 @@ func damaged(err error) bool {
 func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 	r.Owner = ""                 // ignored, whatever its length
 	r.Data = bytes.Clone(r.Data) // see Create
-	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) ([]string, error) {
+	return b.write(ctx, fullReserve, func(txn *badgerdb.Txn) (effect, error) {
 		if err := checkRecord(r); err != nil {
-			return nil, err
+			return effect{}, err
 		}
 		old, err := b.load(txn, r.ID)
 		switch {
 		case err != nil:
-			return nil, err
+			return effect{}, err
 		case old.Revision == r.Revision+1 && sameContent(old, r):
-			return nil, nil
+			return effect{}, nil
 		case old.Revision != r.Revision:
-			return nil, errConflict
+			return effect{}, errConflict
 		}
 		changed := old
 		changed.Data, changed.PurgeAt, changed.Revision = r.Data, r.PurgeAt, old.Revision+1
-		return []string{r.ID}, b.put(txn, old, changed)
+		return b.put(txn, old, changed)
 	}, r.ID)
 }
 
 // Delete implements [backend.Backend].
 func (b *Backend) Delete(ctx context.Context, id string) error {
-	return b.write(ctx, halfReserve, func(txn *badgerdb.Txn) ([]string, error) {
+	return b.write(ctx, halfReserve, func(txn *badgerdb.Txn) (effect, error) {
 		r, err := b.load(txn, id)
 		switch {
 		case errors.Is(err, backend.ErrNotFound):
-			return nil, nil
+			return effect{}, nil
 		case damaged(err):
 			// Its index entries cannot be told; List and Purge pass over them.
-			return []string{id}, txn.Delete(b.keys.record(id))
+			return effect{ids: []string{id}}, txn.Delete(b.keys.record(id))
 		case err != nil:
-			return nil, err
+			return effect{}, err
 		}
-		return []string{id}, b.remove(txn, r)
+		return effect{ids: []string{id}}, b.remove(txn, r)
 	}, id)
 }
 
@@ -125,37 +125,39 @@ func decode(id string, item *badgerdb.Item) (backend.Record, error) {
 }
 
 // put writes a record and its purge index entry in place of old's.
-func (b *Backend) put(txn *badgerdb.Txn, old, r backend.Record) error {
+func (b *Backend) put(txn *badgerdb.Txn, old, r backend.Record) (effect, error) {
 	h := envelope.Header{Revision: r.Revision}
 	oldPurgeAt, err := envelope.TimeOf(old.PurgeAt)
 	if err != nil {
-		return err
+		return effect{}, err
 	}
 	if h.LastUsed, err = envelope.TimeOf(r.LastUsed); err != nil {
-		return err
+		return effect{}, err
 	}
 	if h.PurgeAt, err = envelope.TimeOf(r.PurgeAt); err != nil {
-		return err
+		return effect{}, err
 	}
 	value, err := envelope.Append(make([]byte, 0, envelope.Len(r.Owner, r.Data)), h, r.Owner, r.Data)
 	if err != nil {
-		return err
+		return effect{}, err
 	}
 	if err := txn.Set(b.keys.record(r.ID), value); err != nil {
-		return err
+		return effect{}, err
 	}
+	made := effect{ids: []string{r.ID}}
 	if h.PurgeAt == oldPurgeAt {
-		return nil
+		return made, nil
 	}
 	if oldPurgeAt != 0 {
 		if err := txn.Delete(b.keys.purge(oldPurgeAt, r.ID)); err != nil {
-			return err
+			return effect{}, err
 		}
 	}
 	if h.PurgeAt == 0 {
-		return nil
+		return made, nil
 	}
-	return txn.Set(b.keys.purge(h.PurgeAt, r.ID), present)
+	made.due = h.PurgeAt
+	return made, txn.Set(b.keys.purge(h.PurgeAt, r.ID), present)
 }
 
 // remove deletes a record and its index entries.

@@ -140,6 +140,7 @@ func (b *Backend) fill(in *backupReader) error {
 	if err != nil {
 		return err
 	}
+	b.shared.purged.enter(1) // the earliest time: all may be new
 	b.shared.unfinished.Store(false)
 	b.shared.changes.Notify("")
 	return nil

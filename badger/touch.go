@@ -49,5 +49,6 @@ func (b *Backend) touch(txn *badgerdb.Txn, e entry) ([]string, error) {
 	}
 	used := r
 	used.LastUsed = e.at.Time()
-	return nil, b.put(txn, r, used)
+	_, err = b.put(txn, r, used) // of which no watcher is told
+	return nil, err
 }
