@@ -21,11 +21,11 @@ func init() { backend.Register("badger", openURL) }
 
 // location is what a URL says.
 type location struct {
-	dir     string
-	memory  bool
-	noSync  bool
-	must    bool // be there already
-	keyFile string
+	dir      string
+	memory   bool
+	noSync   bool
+	noCreate bool
+	keyFile  string
 }
 
 // openURL opens "badger:///folder". The folder may hold percent-encoded
@@ -76,7 +76,7 @@ func (at location) open(log *slog.Logger) (*Backend, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	o := Options{NoSync: at.noSync, NoCreate: at.must, InMemory: at.memory, Logger: log}
+	o := Options{NoSync: at.noSync, NoCreate: at.noCreate, InMemory: at.memory, Logger: log}
 	if at.keyFile != "" {
 		key, err := readKey(at.keyFile, log)
 		if err != nil {
@@ -117,7 +117,7 @@ func parseURL(rawURL string) (location, error) {
 		return location{}, errors.New("with memory=1 there is no path: badger://?memory=1")
 	case at.memory && at.keyFile != "":
 		return location{}, errors.New("with memory=1 nothing is written that could be encrypted")
-	case at.memory && at.must:
+	case at.memory && at.noCreate:
 		return location{}, errors.New("with memory=1 a store is always a new one, which create=0 forbids")
 	case at.memory:
 		return at, nil
@@ -150,7 +150,7 @@ func parseQuery(raw string) (location, error) {
 		case "create":
 			var create bool
 			create, err = parseSwitch(name, value)
-			at.must = !create
+			at.noCreate = !create
 		case "encryption_key_file":
 			if !strings.HasPrefix(value, "/") || strings.ContainsRune(value, 0) {
 				err = errors.New("encryption_key_file must be an absolute path")
