@@ -98,6 +98,9 @@ func openFolder(dir string, o *Options) (*badgerdb.DB, error) {
 	if err := checkEncryption(dir, o.EncryptionKey); err != nil {
 		return nil, err
 	}
+	if err := inspectFolder(dir, o); err != nil {
+		return nil, err
+	}
 	db, err := openDatabase(o.upstream(dir))
 	if err != nil {
 		if locked := lockedError(err, dir); locked != nil {
@@ -154,8 +157,8 @@ func New(db *badgerdb.DB, o *Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o != nil && (o.NoSync || o.NoCreate || o.InMemory || len(o.EncryptionKey) > 0 || o.GCInterval != 0) {
-		return nil, errors.New("badger: NoSync, NoCreate, InMemory, EncryptionKey and GCInterval are options of Open, not of New")
+	if o != nil && (o.NoSync || o.NoCreate || o.AcceptDamage || o.InMemory || len(o.EncryptionKey) > 0 || o.GCInterval != 0) {
+		return nil, errors.New("badger: NoSync, NoCreate, AcceptDamage, InMemory, EncryptionKey and GCInterval are options of Open, not of New")
 	}
 	if err := checkDatabase(db); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@
 //	badger:///var/lib/keys                         the folder /var/lib/keys
 //	badger:///var/lib/keys?sync=0                  see Options.NoSync
 //	badger:///var/lib/keys?create=0                see Options.NoCreate
+//	badger:///var/lib/keys?accept_damage=1         see Options.AcceptDamage
 //	badger:///var/lib/keys?encryption_key_file=/run/secrets/key
 //	badger://?memory=1                             see Options.InMemory
 //
@@ -36,6 +37,19 @@
 // programs use up the reserve while Badger compacts or closes, the process ends. Give the
 // folder a file system of its own, or watch the disk. The reserve is kept on
 // Linux, macOS and FreeBSD only, and does not know of quotas.
+//
+// # Damage
+//
+// Before Badger opens a folder, the driver reads its logs and its list of tables,
+// because Badger drops what it cannot read there without a word: behind one
+// flipped bit in a log that may be thousands of synced changes, revocations
+// among them. Where more is lost than a crash can explain, Open returns
+// [ErrDamaged] and changes nothing. Where the very end of a file was cut off, a
+// change that a crash interrupted looks like one that was damaged, and a
+// warning goes to Options.Logger. Tables are checked by Badger, as they are
+// opened and at each read. Whole files that are gone, other than tables and
+// the MANIFEST, are not missed; nor is a log that was cut at the end of a
+// transaction and put back to its full length with zeros.
 //
 // # Deadlines
 //

@@ -18,6 +18,11 @@ var (
 	// Options.NoCreate.
 	ErrNoStore = errors.New("badger: the folder holds no store")
 
+	// ErrDamaged means that files of the store are damaged such that changes which
+	// were acknowledged, revocations perhaps, would be dropped. Restore a backup
+	// into another folder, or see Options.AcceptDamage.
+	ErrDamaged = errors.New("badger: the store is damaged")
+
 	// ErrUnfinishedRestore means that the store holds a part of a backup, since
 	// a Restore failed or its process ended. Every method but Restore and Close
 	// returns it until Restore has succeeded.

@@ -54,6 +54,7 @@ func TestOpenRefusesOptions(t *testing.T) {
 		"no folder":                     {"", badger.Options{}},
 		"folder in memory":              {"x", badger.Options{InMemory: true}},
 		"no new store in memory":        {"", badger.Options{InMemory: true, NoCreate: true}},
+		"no damage in memory":           {"", badger.Options{InMemory: true, AcceptDamage: true}},
 		"key in memory":                 {"", badger.Options{InMemory: true, EncryptionKey: make([]byte, 16)}},
 		"key of 15 bytes":               {"x", badger.Options{EncryptionKey: make([]byte, 15)}},
 		"namespace without slash":       {"x", badger.Options{Namespace: "keys"}},
@@ -208,6 +209,7 @@ func TestNewRefusesOptionsOfOpen(t *testing.T) {
 	for name, o := range map[string]badger.Options{
 		"NoSync":        {NoSync: true},
 		"NoCreate":      {NoCreate: true},
+		"AcceptDamage":  {AcceptDamage: true},
 		"InMemory":      {InMemory: true},
 		"EncryptionKey": {EncryptionKey: make([]byte, 16)},
 		"GCInterval":    {GCInterval: -1},

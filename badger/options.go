@@ -27,6 +27,12 @@ type Options struct {
 	// mounted would turn an outage into "invalid key". Open only.
 	NoCreate bool
 
+	// AcceptDamage opens a folder in spite of [ErrDamaged], and logs what is
+	// wrong. What can be read is served, in its last state that can: a key that
+	// was revoked may be valid again, and one that was made may be gone. Open
+	// only.
+	AcceptDamage bool
+
 	// InMemory keeps everything in memory and uses no folder: dir must be "".
 	// Open only.
 	InMemory bool
@@ -85,6 +91,8 @@ func (o *Options) withDefaults() (Options, error) {
 	switch {
 	case !validNamespace(opts.Namespace):
 		return Options{}, errors.New("badger: Options.Namespace must be 1 to 64 of [0-9A-Za-z._-] and a final slash")
+	case opts.InMemory && opts.AcceptDamage:
+		return Options{}, errors.New("badger: Options.AcceptDamage is of no use with InMemory, where there are no files")
 	case opts.InMemory && opts.NoCreate:
 		return Options{}, errors.New("badger: Options.NoCreate makes no sense with InMemory, where a store is always a new one")
 	case opts.InMemory && len(opts.EncryptionKey) > 0:
@@ -149,6 +157,7 @@ func (o *Options) upstream(dir string) badgerdb.Options {
 type printable struct {
 	NoSync        bool
 	NoCreate      bool
+	AcceptDamage  bool
 	InMemory      bool
 	EncryptionKey string
 	Reserve       int64
@@ -157,7 +166,7 @@ type printable struct {
 }
 
 func (o Options) printable() printable {
-	p := printable{o.NoSync, o.NoCreate, o.InMemory, "none", o.Reserve, o.GCInterval, o.Namespace}
+	p := printable{o.NoSync, o.NoCreate, o.AcceptDamage, o.InMemory, "none", o.Reserve, o.GCInterval, o.Namespace}
 	if len(o.EncryptionKey) > 0 {
 		p.EncryptionKey = "hidden"
 	}

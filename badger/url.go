@@ -25,6 +25,7 @@ type location struct {
 	memory   bool
 	noSync   bool
 	noCreate bool
+	damaged  bool // is accepted
 	keyFile  string
 }
 
@@ -33,6 +34,7 @@ type location struct {
 //
 //	sync=0                     Options.NoSync
 //	create=0                   Options.NoCreate
+//	accept_damage=1            Options.AcceptDamage
 //	memory=1                   Options.InMemory, without a folder
 //	encryption_key_file=/path  a file that holds Options.EncryptionKey
 //
@@ -76,7 +78,7 @@ func (at location) open(log *slog.Logger) (*Backend, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	o := Options{NoSync: at.noSync, NoCreate: at.noCreate, InMemory: at.memory, Logger: log}
+	o := Options{NoSync: at.noSync, NoCreate: at.noCreate, AcceptDamage: at.damaged, InMemory: at.memory, Logger: log}
 	if at.keyFile != "" {
 		key, err := readKey(at.keyFile, log)
 		if err != nil {
@@ -117,6 +119,8 @@ func parseURL(rawURL string) (location, error) {
 		return location{}, errors.New("with memory=1 there is no path: badger://?memory=1")
 	case at.memory && at.keyFile != "":
 		return location{}, errors.New("with memory=1 nothing is written that could be encrypted")
+	case at.memory && at.damaged:
+		return location{}, errors.New("with memory=1 there are no files that could be damaged")
 	case at.memory && at.noCreate:
 		return location{}, errors.New("with memory=1 a store is always a new one, which create=0 forbids")
 	case at.memory:
@@ -147,6 +151,8 @@ func parseQuery(raw string) (location, error) {
 			var sync bool
 			sync, err = parseSwitch(name, value)
 			at.noSync = !sync
+		case "accept_damage":
+			at.damaged, err = parseSwitch(name, value)
 		case "create":
 			var create bool
 			create, err = parseSwitch(name, value)
@@ -157,7 +163,7 @@ func parseQuery(raw string) (location, error) {
 			}
 			at.keyFile = localPath(value, runtime.GOOS)
 		default:
-			err = errors.New("a parameter is unknown; known are memory, sync, create and encryption_key_file")
+			err = errors.New("a parameter is unknown; known are memory, sync, create, accept_damage and encryption_key_file")
 		}
 		if err != nil {
 			return location{}, err

@@ -19,6 +19,9 @@ func (at location) url() string {
 			query.Set(name, "0")
 		}
 	}
+	if at.damaged {
+		query.Set("accept_damage", "1")
+	}
 	if at.keyFile != "" {
 		query.Set("encryption_key_file", filepath.ToSlash(at.keyFile))
 	}
@@ -56,7 +59,7 @@ func FuzzParseURL(f *testing.F) {
 			return
 		}
 		require.NotEqual(t, at.memory, at.dir != "", "memory or a folder, not both and not neither")
-		require.False(t, at.memory && (at.keyFile != "" || at.noCreate))
+		require.False(t, at.memory && (at.keyFile != "" || at.noCreate || at.damaged))
 		require.NotContains(t, at.dir+at.keyFile, "\x00")
 		if runtime.GOOS != "windows" && at.dir != "" {
 			require.True(t, filepath.IsAbs(at.dir), "%q", at.dir)

@@ -43,6 +43,7 @@ func TestURL(t *testing.T) {
 		"sync=1":          {true, false},
 		"sync=0":          {false, false},
 		"create=1":        {true, false},
+		"accept_damage=1": {true, false},
 		"memory=0":        {true, false},
 		"memory=0&sync=0": {false, false},
 	} {
@@ -83,6 +84,7 @@ func TestInvalidURL(t *testing.T) {
 		"bad switch":              "badger:///lib?sync=s3cret",
 		"bad create":              "badger:///lib?create=s3cret",
 		"no new memory":           "badger://?memory=1&create=0",
+		"no damage in memory":     "badger://?memory=1&accept_damage=1",
 		"bad memory":              "badger://?memory=true",
 		"twice":                   "badger:///lib?sync=0&sync=0",
 		"bad query escape":        "badger:///lib?sync=%zz",
@@ -110,7 +112,7 @@ func TestURLHints(t *testing.T) {
 	_, err := openURL(t, "badger://var/lib")
 	assert.ErrorContains(t, err, "three slashes")
 	_, err = openURL(t, "badger:///lib?color=red")
-	assert.ErrorContains(t, err, "memory, sync, create and encryption_key_file")
+	assert.ErrorContains(t, err, "memory, sync, create, accept_damage and encryption_key_file")
 }
 
 // No error of opening shows where the folder is; what it is stays visible to
