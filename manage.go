@@ -118,7 +118,10 @@ func (s *Keystore) apply(c *Changes, k *Key, now time.Time) (changed bool, err e
 }
 
 // Delete removes the key and every trace of it. Revoke is what an incident asks
-// for: it leaves a record that says so. Errors: ErrNotFound, ErrUnavailable,
+// for: it leaves a record that says so, and it holds even against a Generate of
+// the key that was resent because its reply was lost, and whose first attempt is
+// still on its way to a store over a network: after Delete, that makes the key
+// anew. Errors: ErrNotFound, ErrUnavailable,
 // ErrUnknownOutcome, ErrClosed. A damaged record can be deleted.
 func (s *Keystore) Delete(ctx context.Context, id string) error { return s.delete(ctx, id, "") }
 

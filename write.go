@@ -142,6 +142,9 @@ func (s *Keystore) swap(ctx context.Context, r *record, now time.Time) error {
 	if errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrNotApplied) {
 		err = s.settle(ctx, r.key.ID, writeID, next.Revision+1, err)
 	}
+	if errors.Is(err, backend.ErrNotFound) && errors.Is(err, errReplyLost) {
+		err = s.unknown(ctx, "key "+r.key.ID, errors.New("the key was deleted after a reply was lost"))
+	}
 	switch {
 	case errors.Is(err, backend.ErrConflict):
 		return ErrConflict
@@ -216,7 +219,7 @@ func (s *Keystore) unknown(ctx context.Context, what string, err error) error {
 func (s *Keystore) settle(ctx context.Context, id, writeID string, revision uint64, answer error) error {
 	stored, err := s.load(ctx, id)
 	if errors.Is(err, backend.ErrNotFound) {
-		return err
+		return fmt.Errorf("%w, %w", err, errReplyLost) // it may have been our own, before the key was deleted
 	}
 	if err != nil {
 		return s.unknown(ctx, "key "+id, err)
