@@ -34,13 +34,11 @@ const (
 	maxBackupFrame = 1 + backend.MaxIDLen + 27 + envelope.MaxOwnerLen + backend.MaxDataLen
 )
 
-var errBadBackup = errors.New("badger: not a whole, unaltered backup")
-
 // Backup writes all records to w as they were at one moment while the store
 // stays in use. The form is this package's own, for [Backend.Restore]. It holds
 // what the store holds, unencrypted: digests of secrets, owners, metadata.
-// A failed Backup has written a part that Restore will refuse. Close waits for
-// a Backup that waits for w.
+// A failed Backup has written a part that Restore will refuse. A damaged record
+// is [ErrDamaged]. Close waits for a Backup that waits for w.
 func (b *Backend) Backup(w io.Writer) error {
 	_, err := read(context.Background(), b, func(txn *badgerdb.Txn) (struct{}, error) {
 		return struct{}{}, b.backup(txn, w)
@@ -92,7 +90,7 @@ func (b *backupWriter) write(p []byte) error {
 // record refuses a damaged record: a backup that cannot be restored is none.
 func (b *backupWriter) record(id string, value []byte) error {
 	if _, _, _, err := envelope.Decode(value); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	head := binary.BigEndian.AppendUint32(nil, uint32(1+len(id)+len(value)))
 	head = append(append(head, byte(len(id))), id...)
@@ -123,6 +121,25 @@ type backupReader struct {
 	last  string
 }
 
+// CheckBackup reads a backup to its end. It returns nil if it is whole and
+// unaltered, so that [Backend.Restore] would take it, else ErrBadBackup or what
+// r returned.
+func CheckBackup(r io.Reader) error {
+	in, err := newBackupReader(r)
+	if err != nil {
+		return err
+	}
+	for {
+		_, _, _, _, err := in.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
 // newBackupReader returns an error unless r begins like a backup.
 func newBackupReader(r io.Reader) (*backupReader, error) {
 	b := &backupReader{raw: bufio.NewReader(r), sum: sha256.New()}
@@ -132,7 +149,7 @@ func newBackupReader(r io.Reader) (*backupReader, error) {
 		return nil, err
 	}
 	if string(magic) != backupMagic {
-		return nil, fmt.Errorf("%w: it begins differently, or is of a version that this library does not know", errBadBackup)
+		return nil, fmt.Errorf("%w: it begins differently, or is of a version that this library does not know", ErrBadBackup)
 	}
 	return b, nil
 }
@@ -140,7 +157,7 @@ func newBackupReader(r io.Reader) (*backupReader, error) {
 func (b *backupReader) read(p []byte) error {
 	_, err := io.ReadFull(b.r, p)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it is cut short", errBadBackup)
+		return fmt.Errorf("%w: it is cut short", ErrBadBackup)
 	}
 	if err != nil {
 		return fmt.Errorf("badger: reading the backup: %w", err)
@@ -160,7 +177,7 @@ func (b *backupReader) next() (id string, h envelope.Header, owner string, value
 		return "", h, "", nil, b.end()
 	}
 	if n > maxBackupFrame {
-		return "", h, "", nil, fmt.Errorf("%w: a record is too long", errBadBackup)
+		return "", h, "", nil, fmt.Errorf("%w: a record is too long", ErrBadBackup)
 	}
 	frame := make([]byte, n)
 	if err := b.read(frame); err != nil {
@@ -168,7 +185,7 @@ func (b *backupReader) next() (id string, h envelope.Header, owner string, value
 	}
 	idEnd := 1 + int(frame[0])
 	if idEnd > len(frame) {
-		return "", h, "", nil, fmt.Errorf("%w: an id is cut short", errBadBackup)
+		return "", h, "", nil, fmt.Errorf("%w: an id is cut short", ErrBadBackup)
 	}
 	id, value = string(frame[1:idEnd]), frame[idEnd:]
 	h, ownerBytes, data, err := envelope.Decode(value)
@@ -177,10 +194,10 @@ func (b *backupReader) next() (id string, h envelope.Header, owner string, value
 		err = checkRecord(backend.Record{ID: id, Owner: owner, Data: data})
 	}
 	if err != nil {
-		return "", h, "", nil, fmt.Errorf("%w: %w", errBadBackup, err)
+		return "", h, "", nil, fmt.Errorf("%w: %w", ErrBadBackup, err)
 	}
 	if id <= b.last {
-		return "", h, "", nil, fmt.Errorf("%w: the ids do not ascend", errBadBackup)
+		return "", h, "", nil, fmt.Errorf("%w: the ids do not ascend", ErrBadBackup)
 	}
 	b.last = id
 	b.count++
@@ -199,10 +216,10 @@ func (b *backupReader) end() error {
 		return err
 	}
 	if binary.BigEndian.Uint64(count[:]) != b.count || string(sum[:]) != string(want) {
-		return fmt.Errorf("%w: the checksum is wrong", errBadBackup)
+		return fmt.Errorf("%w: the checksum is wrong", ErrBadBackup)
 	}
 	if _, err := b.raw.ReadByte(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: something follows its end", errBadBackup)
+		return fmt.Errorf("%w: something follows its end", ErrBadBackup)
 	}
 	return io.EOF
 }

@@ -18,15 +18,24 @@ var (
 	// Options.NoCreate.
 	ErrNoStore = errors.New("badger: the folder holds no store")
 
-	// ErrDamaged means that files of the store are damaged such that changes which
-	// were acknowledged, revocations perhaps, would be dropped. Restore a backup
-	// into another folder, or see Options.AcceptDamage.
+	// ErrDamaged means, of Open, that files of the store are damaged such that
+	// changes which were acknowledged, revocations perhaps, would be dropped:
+	// restore a backup into another folder, or see Options.AcceptDamage. Of
+	// Backup, that a record is damaged: delete it first.
 	ErrDamaged = errors.New("badger: the store is damaged")
 
 	// ErrUnfinishedRestore means that the store holds a part of a backup, since
 	// a Restore failed or its process ended. Every method but Restore and Close
 	// returns it until Restore has succeeded.
 	ErrUnfinishedRestore = errors.New("badger: the store holds an unfinished restore; run Restore again")
+
+	// ErrBadBackup means that what was to be restored is not a whole, unaltered
+	// backup.
+	ErrBadBackup = errors.New("badger: not a whole, unaltered backup")
+
+	// ErrNotEmpty means that a Restore was refused because there is a store
+	// already.
+	ErrNotEmpty = errors.New("badger: Restore needs an empty store, and this one is not")
 
 	// errConflict is certain: what is repeated here are transactions without effect.
 	errConflict = fmt.Errorf("%w: %w", backend.ErrConflict, backend.ErrNotApplied)

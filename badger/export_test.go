@@ -60,7 +60,6 @@ const (
 
 var (
 	CollectGarbage  = (*Backend).rewriteValueLog
-	ErrBadBackup    = errBadBackup
 	ErrDatabaseGone = errDatabaseClosed
 	FreeSpace       = freeSpace
 	LocalPath       = localPath

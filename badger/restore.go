@@ -11,13 +11,13 @@ import (
 )
 
 // Restore fills an empty store from r, which holds what [Backend.Backup] wrote.
-// It refuses a store that is not empty: an older record over a newer one could
+// It refuses a store that is not empty, with [ErrNotEmpty]: an older record over a newer one could
 // make a revoked key valid again. While it runs, every other method but Close
 // of every handle on the store returns [ErrUnfinishedRestore].
 //
 // If Restore fails after it has begun to write, or the process ends, the store
 // stays closed to all but another Restore, which starts afresh; the error then
-// Is ErrUnfinishedRestore too. The checksum at the end of a backup tells that it
+// Is ErrUnfinishedRestore too, and [ErrBadBackup] if that is why. The checksum at the end of a backup tells that it
 // is unaltered, not whose it is: keep it where nobody else can write.
 func (b *Backend) Restore(r io.Reader) (err error) {
 	if !b.calls.TryRLock() {
@@ -67,7 +67,7 @@ func (b *Backend) beginRestore() error {
 		return refused(err)
 	}
 	if !empty {
-		return refused(errors.New("badger: Restore needs an empty store, and this one is not"))
+		return refused(ErrNotEmpty)
 	}
 	if err := b.space.check(fullReserve); err != nil {
 		return err

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// openTerminal opens a pseudo-terminal: what is written to user is typed, and
+// shown has what it displays.
+func openTerminal(t *testing.T) (user, terminal *os.File, shown func() string) {
+	t.Helper()
+	user, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("no pseudo-terminals here")
+	}
+	fd := int(user.Fd())
+	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	require.NoError(t, err)
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	var mu sync.Mutex
+	var display bytes.Buffer
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1024)
+		for {
+			n, err := user.Read(buf)
+			mu.Lock()
+			display.Write(buf[:n])
+			mu.Unlock()
+			if err != nil { // EIO once the terminal is closed
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { terminal.Close(); <-done; user.Close() })
+	return user, terminal, func() string { mu.Lock(); defer mu.Unlock(); return display.String() }
+}
+
+func echoes(t *testing.T, terminal *os.File) bool {
+	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	require.NoError(t, err)
+	return state.Lflag&unix.ECHO != 0
+}
+
+// runAtTerminal runs lookup there; wait returns its exit code.
+func runAtTerminal(ctx context.Context, u *tool, terminal *os.File) (wait func() (int, string)) {
+	var out, errOut bytes.Buffer
+	code := make(chan int)
+	go func() {
+		code <- run(ctx, []string{"lookup", "--json"}, system{terminal, &out, &errOut, func(name string) string { return u.env[name] }})
+	}()
+	return func() (int, string) { return <-code, out.String() + errOut.String() }
+}
+
+const soon = 30 * time.Second // bounds a wait on a busy machine
+
+func TestTerminalDoesNotShowTheToken(t *testing.T) {
+	u := newTool(t, newStore(t, nil))
+	id, token := u.generate(t)
+	user, terminal, shown := openTerminal(t)
+	wait := runAtTerminal(t.Context(), u, terminal)
+	require.Eventually(t, func() bool { return !echoes(t, terminal) }, soon, time.Millisecond)
+	_, err := user.WriteString(token + "\n")
+	require.NoError(t, err)
+	code, output := wait()
+	require.Zero(t, code, output)
+	require.Contains(t, output, "Token (not shown): ")
+	require.Contains(t, output, id)
+	require.True(t, echoes(t, terminal), "the terminal is put back")
+	_, err = terminal.WriteString("end") // so that all before it was displayed
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(shown(), "end") }, soon, time.Millisecond)
+	require.NotContains(t, shown(), token[20:])
+	require.NotContains(t, output, token[20:])
+}
+
+func TestTerminalIsPutBackAfterCtrlC(t *testing.T) {
+	u := newTool(t, newStore(t, nil))
+	user, terminal, _ := openTerminal(t)
+	t.Cleanup(func() { _, _ = user.WriteString("\n") }) // ends the read that was left behind
+	ctx, cancel := context.WithCancel(t.Context())
+	wait := runAtTerminal(ctx, u, terminal)
+	require.Eventually(t, func() bool { return !echoes(t, terminal) }, soon, time.Millisecond)
+	cancel()
+	code, output := wait()
+	require.Equal(t, int(statusInterrupted), code, output)
+	require.True(t, echoes(t, terminal))
+}
+
+func TestBackupIsNotForATerminal(t *testing.T) {
+	u := newTool(t, newStore(t, nil))
+	_, terminal, _ := openTerminal(t)
+	for _, args := range [][]string{{"backup", "-"}, {"restore", "-"}} {
+		var errOut bytes.Buffer
+		code := run(t.Context(), args, system{terminal, terminal, &errOut, func(name string) string { return u.env[name] }})
+		require.Equal(t, int(statusUsage), code)
+		require.Contains(t, errOut.String(), "redirect")
+	}
+}

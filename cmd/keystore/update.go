@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"example.com/keystore"
+)
+
+// edits is what update was asked for; nil and unset fields change nothing.
+type edits struct {
+	name, description *string
+	scopes            *[]string // instead of all there are
+	addScopes         []string
+	removeScopes      []string
+	metadata          map[string]string
+	removeMetadata    []string
+}
+
+func (a *app) update() *cobra.Command {
+	var (
+		name, description         string
+		scopes, metadata          []string
+		noScopes                  bool
+		addScopes, dropScopes     []string
+		dropMetadata, changeFlags []string
+	)
+	cmd := a.command("update ID", "Change what is named, and nothing else",
+		`Changes what is named, and nothing else. --scope and --no-scopes replace all scopes;
+--metadata sets single entries. Reserved scopes can be kept or dropped, not added.`,
+		`  keystore update 0000000000000000 --name ci --add-scope orders:read
+  keystore update 0000000000000000 --metadata team=web --remove-metadata ticket`,
+		oneArgument("the id of a key"), func(cmd *cobra.Command, args []string) error {
+			if len(givenFlags(cmd, changeFlags)) == 0 {
+				return usagef("nothing to change is named; see '%s --help'", cmd.CommandPath())
+			}
+			for _, edit := range []string{"add-scope", "remove-scope"} {
+				if err := only(cmd, "scope", "no-scopes", edit); err != nil {
+					return err
+				}
+			}
+			entries, err := parseMetadata(metadata)
+			if err != nil {
+				return err
+			}
+			e := edits{addScopes: addScopes, removeScopes: dropScopes, metadata: entries, removeMetadata: dropMetadata}
+			if cmd.Flags().Changed("name") {
+				e.name = &name
+			}
+			if cmd.Flags().Changed("description") {
+				e.description = &description
+			}
+			if cmd.Flags().Changed("scope") || noScopes {
+				e.scopes = &scopes
+			}
+			return a.showResult(cmd, func(ctx context.Context, ks *keystore.Keystore) (keystore.Key, error) {
+				return ks.Update(ctx, args[0], e.apply)
+			})
+		})
+	flags := cmd.Flags()
+	flags.StringVar(&name, "name", "", "new `name`")
+	flags.StringVar(&description, "description", "", "new `description`")
+	flags.StringArrayVar(&scopes, "scope", nil, "`scope` to grant instead of all there are (repeatable)")
+	flags.BoolVar(&noScopes, "no-scopes", false, "take all scopes away")
+	flags.StringArrayVar(&addScopes, "add-scope", nil, "`scope` to grant besides (repeatable)")
+	flags.StringArrayVar(&dropScopes, "remove-scope", nil, "`scope` to take away (repeatable)")
+	flags.StringArrayVar(&metadata, "metadata", nil, "`KEY=VALUE` to set (repeatable)")
+	flags.StringArrayVar(&dropMetadata, "remove-metadata", nil, "`key` of an entry to remove (repeatable)")
+	changeFlags = []string{"name", "description", "scope", "no-scopes", "add-scope", "remove-scope", "metadata", "remove-metadata"}
+	return cmd
+}
+
+// apply makes the changes. It may run again, on newer values.
+func (e *edits) apply(c *keystore.Changes) error {
+	if e.name != nil {
+		c.Name = *e.name
+	}
+	if e.description != nil {
+		c.Description = *e.description
+	}
+	if e.scopes != nil {
+		c.Scopes = slices.Clone(*e.scopes)
+	}
+	c.Scopes = append(c.Scopes, e.addScopes...)
+	c.Scopes = slices.DeleteFunc(c.Scopes, func(s string) bool { return slices.Contains(e.removeScopes, s) })
+	for key, value := range e.metadata {
+		c.Metadata[key] = value
+	}
+	for _, key := range e.removeMetadata {
+		delete(c.Metadata, key)
+	}
+	return nil
+}
+
+func (a *app) disable() *cobra.Command {
+	return a.onKey("disable ID", "Switch a key off, until it is enabled", "Switches a key off. enable switches it on again.",
+		"  keystore disable 0000000000000000",
+		func(ctx context.Context, ks *keystore.Keystore, id string) (keystore.Key, error) {
+			return ks.Update(ctx, id, func(c *keystore.Changes) error { c.Disabled = true; return nil })
+		})
+}
+
+func (a *app) enable() *cobra.Command {
+	return a.onKey("enable ID", "Switch a key on again", "Switches a key on that disable has switched off.",
+		"  keystore enable 0000000000000000",
+		func(ctx context.Context, ks *keystore.Keystore, id string) (keystore.Key, error) {
+			return ks.Update(ctx, id, func(c *keystore.Changes) error { c.Disabled = false; return nil })
+		})
+}
