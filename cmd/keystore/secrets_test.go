@@ -144,7 +144,7 @@ func TestNoURLIsEchoed(t *testing.T) {
 			}
 			u := newTool(t, url)
 			r := u.run(args...)
-			require.Contains(t, []int{int(statusUsage), int(statusUnavailable)}, r.code, "%s %v: %s", url, args, r.errOut)
+			require.Contains(t, []int{int(statusFailed), int(statusUsage), int(statusUnavailable)}, r.code, "%s %v: %s", url, args, r.errOut)
 			require.NotContains(t, r.out+r.errOut, "hunter2", "%s %v", url, args)
 			u.env = map[string]string{}
 			r = u.run(append(args, "--store", url)...)
