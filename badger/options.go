@@ -29,8 +29,9 @@ type Options struct {
 
 	// AcceptDamage opens a folder in spite of [ErrDamaged], and logs what is
 	// wrong. What can be read is served, in its last state that can: a key that
-	// was revoked may be valid again, and one that was made may be gone. Open
-	// only.
+	// was revoked may be valid again, and one that was made may be gone. With a
+	// damaged table it is refused all the same, since Badger would end the
+	// process. Open only.
 	AcceptDamage bool
 
 	// InMemory keeps everything in memory and uses no folder: dir must be "".
@@ -129,20 +130,20 @@ const memTableSize = 8 << 20
 func (o *Options) upstream(dir string) badgerdb.Options {
 	opts := badgerdb.DefaultOptions(dir).
 		WithInMemory(o.InMemory).
-		WithSyncWrites(!o.NoSync).                                 // a revocation must survive a power failure
-		WithDetectConflicts(true).                                 // compare-and-swap rests on it
-		WithNumVersionsToKeep(1).                                  // only the latest state of a key counts
-		WithCompression(options.None).                             // records are small and mostly random
-		WithBlockCacheSize(0).                                     // blocks that are not compressed are read from the page cache
-		WithIndexCacheSize(0).                                     // all table indexes in memory: fastest up to 10 million keys
-		WithMemTableSize(memTableSize).                            // see there
-		WithNumMemtables(2).                                       // one being written, one being flushed: bounds memory and disk
-		WithNumLevelZeroTables(2).                                 // compact early: every read looks into each table of level zero
-		WithNumLevelZeroTablesStall(4).                            // bounds level zero when writers outrun compaction
-		WithNumCompactors(2).                                      // the fewest that Badger accepts
-		WithValueLogFileSize(16 << 20).                            // mapped at twice its size, yet records stay out of the value log
-		WithMetricsEnabled(false).                                 // expvar is global, and costs on every read
-		WithChecksumVerificationMode(options.OnTableAndBlockRead). // a damaged block is an error, never a wrong record
+		WithSyncWrites(!o.NoSync).                         // a revocation must survive a power failure
+		WithDetectConflicts(true).                         // compare-and-swap rests on it
+		WithNumVersionsToKeep(1).                          // only the latest state of a key counts
+		WithCompression(options.None).                     // records are small and mostly random
+		WithBlockCacheSize(0).                             // blocks that are not compressed are read from the page cache
+		WithIndexCacheSize(0).                             // all table indexes in memory: fastest up to 10 million keys
+		WithMemTableSize(memTableSize).                    // see there
+		WithNumMemtables(2).                               // one being written, one being flushed: bounds memory and disk
+		WithNumLevelZeroTables(2).                         // compact early: every read looks into each table of level zero
+		WithNumLevelZeroTablesStall(4).                    // bounds level zero when writers outrun compaction
+		WithNumCompactors(2).                              // the fewest that Badger accepts
+		WithValueLogFileSize(16 << 20).                    // mapped at twice its size, yet records stay out of the value log
+		WithMetricsEnabled(false).                         // expvar is global, and costs on every read
+		WithChecksumVerificationMode(options.OnBlockRead). // a damaged block is an error, never a wrong record; inspect reads whole tables
 		WithLogger(upstreamLogger{o.Logger.With("package", "badger")})
 	if len(o.EncryptionKey) > 0 {
 		opts = opts.

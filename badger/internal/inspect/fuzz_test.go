@@ -33,7 +33,7 @@ func FuzzReplayLog(f *testing.F) {
 	}
 	f.Add(append(append(bytes.Clone(log), 1), log[logHeader:]...))
 	f.Fuzz(func(t *testing.T, log []byte) {
-		r := replayLog(log, false)
+		r := logFile{data: log}.replay()
 		end := logHeader
 		for _, e := range r.entries {
 			again, ok := readEntry(log[end:])
@@ -48,8 +48,8 @@ func FuzzReplayLog(f *testing.F) {
 		rest := len(bytes.TrimRight(log[end:], "\x00")) > 0
 		require.Equal(t, rest, r.rest)
 		require.True(t, r.rest || !r.damaged())
-		require.Equal(t, r, replayLog(append(bytes.Clone(log), 0, 0, 0), false))
-		clean := replayLog(append(bytes.Clone(log[:end]), 0, 0, 0), false)
+		require.Equal(t, r, logFile{data: append(bytes.Clone(log), 0, 0, 0)}.replay())
+		clean := logFile{data: append(bytes.Clone(log[:end]), 0, 0, 0)}.replay()
 		require.Equal(t, r.entries, clean.entries)
 		require.False(t, clean.rest)
 	})

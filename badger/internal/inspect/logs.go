@@ -5,24 +5,26 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"os"
-	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4/y"
 )
 
-// A log is, after a header of 20 bytes, entries
+// A log is a header (8 bytes id of the data key, 0 for none, and 12 bytes that begin
+// every initialization vector) and entries
 //
 //	meta, user meta (1 byte each), length of key, length of value, expiry (varints),
 //	key with its version, value, CRC-32C of all that
 //
-// and zeros up to the size at which it was made. The entries of a transaction
-// follow each other, and its last one says that it is complete (structs.go).
+// and zeros up to the size at which it was made. Key and value may be encrypted;
+// the checksum is of what is in the file. The entries of a transaction follow each
+// other, and its last one says that it is complete (structs.go, memtable.go).
 const (
 	logHeader   = 20
 	metaInTxn   = 1 << 6
 	metaEndsTxn = 1 << 7
 	maxKey      = 1 << 16
 	versionLen  = 8 // at the end of every key
+	endOfTxn    = "!badger!txn"
 )
 
 // entry is one entry of a log.
@@ -34,6 +36,9 @@ type entry struct {
 
 // completes reports whether the entry ends a transaction, or is one by itself.
 func (e entry) completes() bool { return e.meta&metaInTxn == 0 }
+
+// isEnd reports whether the entry is the last one of a transaction by its key.
+func (e entry) isEnd() bool { return bytes.HasPrefix(e.key, []byte(endOfTxn)) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -62,43 +67,66 @@ func readEntry(b []byte) (entry, bool) {
 	return entry{meta: b[0], key: b[at : at+int(keyLen)], size: end + crc32.Size}, true
 }
 
+// logFile is the content of a log.
+type logFile struct {
+	data []byte
+	key  []byte // with which it is encrypted; nil: it is not
+}
+
+// entry reads the entry at an offset, with its key decrypted.
+func (l logFile) entry(at int) (entry, bool) {
+	e, ok := readEntry(l.data[at:])
+	if !ok || l.key == nil {
+		return e, ok
+	}
+	iv := append(make([]byte, 0, 16), l.data[8:logHeader]...)
+	plain, err := y.XORBlockAllocate(e.key, l.key, binary.BigEndian.AppendUint32(iv, uint32(at)))
+	if err != nil { // the length of the data key is wrong, which Badger reports
+		return entry{}, false
+	}
+	e.key = plain
+	return e, true
+}
+
 // replay is what Badger makes of a log, and what it cuts off.
 type replay struct {
 	entries []entry // of complete transactions
 	rest    bool    // something is cut off
 	behind  int     // ends of transactions among that, 2 meaning 2 or more
 	other   bool    // one of them is not the end of the transaction that was cut
+	garbled bool    // the header does not decrypt the entries
 }
 
-func replayLog(log []byte, encrypted bool) (r replay) {
-	if len(log) < logHeader {
-		r.rest = len(log) > 0
+func (l logFile) replay() (r replay) {
+	if len(l.data) < logHeader {
+		r.rest = len(l.data) > 0
 		return r
 	}
 	var open []entry // of the transaction that is being read
 	at := logHeader
 	for {
-		e, ok := readEntry(log[at:])
+		e, ok := l.entry(at)
 		if !ok || len(open) > 0 && e.meta&(metaInTxn|metaEndsTxn) == 0 {
 			break
 		}
+		r.garbled = r.garbled || l.key != nil && e.meta&metaEndsTxn != 0 && !e.isEnd()
 		at += e.size
 		if open = append(open, e); e.completes() {
 			r.entries, open = append(r.entries, open...), nil
 		}
 	}
-	rest := bytes.TrimRight(log[at:], "\x00")
-	r.rest = len(open) > 0 || len(rest) > 0
-	for i := 0; i < len(rest) && r.behind < 2; {
-		e, ok := readEntry(rest[i:])
+	end := at + len(bytes.TrimRight(l.data[at:], "\x00"))
+	r.rest = len(open) > 0 || end > at
+	for at < end && r.behind < 2 {
+		e, ok := l.entry(at)
 		if !ok {
-			i++
+			at++
 			continue
 		}
-		i += e.size
+		at += e.size
 		if e.completes() {
 			r.behind++
-			r.other = r.other || !encrypted && len(open) > 0 && y.ParseTs(e.key) != y.ParseTs(open[0].key)
+			r.other = r.other || len(open) > 0 && y.ParseTs(e.key) != y.ParseTs(open[0].key)
 		}
 	}
 	return r
@@ -113,21 +141,32 @@ func (r replay) damaged() bool { return r.behind > 1 || r.other }
 func (r *Report) logs(paths []string, o Options) (map[string]uint64, error) {
 	newest := make(map[string]uint64)
 	for _, path := range paths {
-		log, err := os.ReadFile(path)
+		data, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
-		replayed := replayLog(log, o.Encrypted)
-		switch file := filepath.Base(path); {
-		case replayed.damaged() && o.Synced:
-			r.damage("the log %s is damaged, and acknowledged changes follow the damage", file)
-		case replayed.rest:
-			r.warn("the end of the log %s is cut off: a change that a crash interrupted, or damage", file)
-		case int64(len(log)) < o.LogSize:
-			r.warn("the log %s is shorter than it was made: an opening was interrupted, or the end is lost", file)
+		log := logFile{data: data}
+		if len(data) >= logHeader {
+			id := binary.BigEndian.Uint64(data)
+			if log.key = o.Keys[id]; log.key == nil && id != 0 {
+				continue // Badger reports it
+			}
 		}
-		if o.Encrypted {
-			continue
+		replayed := log.replay()
+		// Logs are made at their full size, and those that were replayed before are
+		// cut behind a transaction.
+		short := int64(len(data)) < o.LogSize && len(data)%4096 != 0
+		switch {
+		case replayed.garbled:
+			r.damage("the header of the log %s is damaged, without which it cannot be decrypted", base(path))
+		case replayed.damaged() && o.Synced:
+			r.damage("the log %s is damaged, and acknowledged changes follow the damage", base(path))
+		case replayed.rest && short:
+			r.damage("the end of the log %s is missing", base(path))
+		case replayed.rest:
+			r.warn("the end of the log %s is cut off: a change that a crash interrupted, or damage", base(path))
+		case short:
+			r.warn("the log %s is shorter than it was made: an opening was interrupted, or the end is lost", base(path))
 		}
 		for _, e := range replayed.entries {
 			note(newest, e.key)
