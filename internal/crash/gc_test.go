@@ -254,7 +254,7 @@ func tidyUpWhile(t *testing.T, db *badgerdb.DB, fn func()) (rewritten int) {
 func withBusyStore(t *testing.T, dir string, fn func(*badgerdb.DB, *keystore.Keystore)) {
 	t.Helper()
 	db := openBusy(t, dir)
-	defer func() { require.NoError(t, db.Close()) }()
+	defer closeStore(t, db)
 	b, err := badger.New(db, nil)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
