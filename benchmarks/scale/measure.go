@@ -93,10 +93,13 @@ func (s *store) rawGet(token string) error {
 	if err != nil {
 		return err
 	}
-	return item.Value(func(v []byte) error { sink += len(v); return nil })
+	return item.Value(func(v []byte) error {
+		if len(v) == 0 {
+			return errors.New("an empty record")
+		}
+		return nil
+	})
 }
-
-var sink int
 
 // listings walks over all keys, and over pages.
 func (s *store) listings(ctx context.Context, p plan, _ []string) error {
@@ -108,7 +111,7 @@ func (s *store) listings(ctx context.Context, p plan, _ []string) error {
 		n++
 	}
 	if n != p.keys {
-		return fmt.Errorf("All yielded %d keys, not %d", n, p.keys)
+		return fmt.Errorf("the listing of all yielded %d keys, not %d", n, p.keys)
 	}
 	rate("All", n, time.Since(start))
 
@@ -163,7 +166,7 @@ func (s *store) revokeAll(ctx context.Context, p plan, _ []string) error {
 	}
 	rate("RevokeAll, synced", n, time.Since(start))
 	if n != p.owned() {
-		return fmt.Errorf("RevokeAll revoked %d keys, not %d", n, p.owned())
+		return fmt.Errorf("revoked %d keys, not %d", n, p.owned())
 	}
 	return nil
 }
@@ -184,7 +187,7 @@ func (s *store) purge(ctx context.Context, p plan, _ []string) error {
 	}
 	rate("Purge, synced", n, time.Since(start))
 	if n != p.due() {
-		return fmt.Errorf("Purge deleted %d keys, not %d", n, p.due())
+		return fmt.Errorf("purge deleted %d keys, not %d", n, p.due())
 	}
 	return nil
 }
