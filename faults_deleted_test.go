@@ -28,6 +28,7 @@ func TestAChangeOfAKeyThatIsDeletedBeforeItsReply(t *testing.T) {
 				return errors.New("the connection broke")
 			}
 		},
+		"a client library repeats it unseen": func(deleted func()) faulty.Fault { return faulty.Repeat(deleted) },
 		"the conflict is with itself": func(deleted func()) faulty.Fault {
 			return func(ctx context.Context, do faulty.Do) error {
 				if err := do(ctx); err != nil {
@@ -61,8 +62,24 @@ func TestAChangeOfAKeyThatIsDeletedBeforeItsReply(t *testing.T) {
 			require.NotErrorIs(t, err, keystore.ErrNotFound)
 			require.False(t, token.IsZero())
 
+			n, err := ks.RevokeAll(ctx, key.Owner, "")
+			require.NoError(t, err)
+			require.Zero(t, n)
 			_, err = ks.Revoke(ctx, key.ID, "")
 			require.ErrorIs(t, err, keystore.ErrNotFound, "the next call knows")
 		})
 	}
+}
+
+// To RevokeAll a key that is gone is one that works no more.
+func TestRevokeAllOfAKeyThatIsDeletedBeforeItsReply(t *testing.T) {
+	ctx := context.Background()
+	store := memory.New()
+	plain := newStoreOn(t, store, keystore.Options{})
+	_, key := generate(t, plain)
+	ks := newStoreOn(t, faulty.New(store, faulty.Nth(1, faulty.Update, faulty.Repeat(func() {
+		require.NoError(t, plain.Delete(ctx, key.ID))
+	}))), keystore.Options{})
+	_, err := ks.RevokeAll(ctx, key.Owner, "")
+	require.NoError(t, err)
 }

@@ -64,7 +64,8 @@ func (s *Keystore) RevokeAll(ctx context.Context, owner, reason string) (int, er
 		switch {
 		case err == nil && !before:
 			revoked++
-		case err != nil && !errors.Is(err, ErrNotFound): // deleted meanwhile: it works no more
+		case errors.Is(err, ErrNotFound), errors.Is(err, errGone): // deleted meanwhile: it works no more
+		case err != nil:
 			failed = append(failed, err)
 			if ctx.Err() != nil {
 				return revoked, errors.Join(failed...)

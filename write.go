@@ -142,8 +142,10 @@ func (s *Keystore) swap(ctx context.Context, r *record, now time.Time) error {
 	if errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrNotApplied) {
 		err = s.settle(ctx, r.key.ID, writeID, next.Revision+1, err)
 	}
-	if errors.Is(err, backend.ErrNotFound) && errors.Is(err, errReplyLost) {
-		err = s.unknown(ctx, "key "+r.key.ID, errors.New("the key was deleted after a reply was lost"))
+	// Before the key was deleted, the write may have happened: in an attempt
+	// whose reply was lost, or one that a client library repeated unseen.
+	if errors.Is(err, backend.ErrNotFound) && !errors.Is(err, backend.ErrNotApplied) {
+		err = s.unknown(ctx, "key "+r.key.ID, errGone)
 	}
 	switch {
 	case errors.Is(err, backend.ErrConflict):
@@ -155,6 +157,9 @@ func (s *Keystore) swap(ctx context.Context, r *record, now time.Time) error {
 	}
 	return err
 }
+
+// errGone is in an unknown outcome whose key is certainly not there any more.
+var errGone = errors.New("the key was deleted, perhaps after this")
 
 // errReplyLost is beside an answer to a write that was sent before, when nothing
 // was heard: the first one may have happened, or may yet.
@@ -219,7 +224,7 @@ func (s *Keystore) unknown(ctx context.Context, what string, err error) error {
 func (s *Keystore) settle(ctx context.Context, id, writeID string, revision uint64, answer error) error {
 	stored, err := s.load(ctx, id)
 	if errors.Is(err, backend.ErrNotFound) {
-		return fmt.Errorf("%w, %w", err, errReplyLost) // it may have been our own, before the key was deleted
+		return backend.ErrNotFound
 	}
 	if err != nil {
 		return s.unknown(ctx, "key "+id, err)

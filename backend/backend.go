@@ -138,7 +138,9 @@ var (
 	// without it keystore takes the outcome of a failed write as unknown.
 	// Beside ErrConflict it says that the conflict is not with a first attempt
 	// at the same write, of a client library that repeats what got no reply.
-	// That saves keystore the look whether it is.
+	// That saves keystore the look whether it is. Beside the ErrNotFound of
+	// Update it says that there was no such attempt before a deletion; without
+	// it the outcome is unknown.
 	ErrNotApplied = errors.New("backend: not applied")
 
 	// ErrInvalidURL marks a URL that no driver can open as it is written, as

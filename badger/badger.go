@@ -101,6 +101,11 @@ func openFolder(dir string, o *Options) (*badgerdb.DB, error) {
 	if err := inspectFolder(dir, o); err != nil {
 		return nil, err
 	}
+	if o.NoSync {
+		if err := markUnsynced(dir, true); err != nil {
+			return nil, err
+		}
+	}
 	db, err := openDatabase(o.upstream(dir))
 	if err != nil {
 		if locked := lockedError(err, dir); locked != nil {
@@ -108,19 +113,30 @@ func openFolder(dir string, o *Options) (*badgerdb.DB, error) {
 		}
 		return nil, fmt.Errorf("badger: %w", err)
 	}
+	if !o.NoSync { // whatever the last process left has been read
+		if err := markUnsynced(dir, false); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
 	return db, nil
 }
 
-// checkStore returns ErrNoStore unless dir holds a database.
+// checkStore returns ErrNoStore unless dir holds files of a database.
 func checkStore(dir string) error {
-	_, err := os.Stat(filepath.Join(dir, badgerdb.ManifestFilename))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return ErrNoStore
-	case err != nil:
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("badger: %w", err)
 	}
-	return nil
+	for _, f := range files {
+		switch filepath.Ext(f.Name()) {
+		case ".sst", ".mem":
+			return nil
+		}
+		if f.Name() == badgerdb.ManifestFilename {
+			return nil
+		}
+	}
+	return ErrNoStore
 }
 
 // checkEncryption reports a key that does not fit before the database is opened,

@@ -24,6 +24,10 @@ var (
 	// Backup, that a record is damaged: delete it first.
 	ErrDamaged = errors.New("badger: the store is damaged")
 
+	// ErrDamagedTable is an ErrDamaged that Options.AcceptDamage does not help
+	// against.
+	ErrDamagedTable = fmt.Errorf("%w: a table cannot be read", ErrDamaged)
+
 	// ErrUnfinishedRestore means that the store holds a part of a backup, since
 	// a Restore failed or its process ended. Every method but Restore and Close
 	// returns it until Restore has succeeded.
@@ -37,8 +41,9 @@ var (
 	// already.
 	ErrNotEmpty = errors.New("badger: Restore needs an empty store, and this one is not")
 
-	// errConflict is certain: what is repeated here are transactions without effect.
+	// These are certain: what is repeated here are transactions without effect.
 	errConflict = fmt.Errorf("%w: %w", backend.ErrConflict, backend.ErrNotApplied)
+	errGone     = fmt.Errorf("%w: %w", backend.ErrNotFound, backend.ErrNotApplied)
 
 	errDatabaseClosed = errors.New("badger: the database was closed by its owner before the backend was")
 )

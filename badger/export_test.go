@@ -62,6 +62,7 @@ var (
 	CollectGarbage  = (*Backend).rewriteValueLog
 	ErrDatabaseGone = errDatabaseClosed
 	FreeSpace       = freeSpace
+	TryLock         = tryLock
 	LocalPath       = localPath
 )
 

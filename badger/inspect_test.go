@@ -86,6 +86,61 @@ func TestAcceptDamage(t *testing.T) {
 	assert.Contains(t, said.String(), filepath.Base(log))
 }
 
+// What was acknowledged unsynced may be lost anywhere by a power failure, whoever
+// opens the folder next; once that was one who syncs, no more.
+func TestDamageOfAnUnsyncedStore(t *testing.T) {
+	dir, log, written := killedStore(t)
+	b, err := badger.Open(dir, &badger.Options{NoSync: true})
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	damaged := append(bytes.Clone(written), make([]byte, 16<<20-len(written))...)
+	damaged[len(written)/2] ^= 0x10
+	require.NoError(t, os.WriteFile(log, damaged, 0o600)) // as if that one had written it
+	b, err = badger.Open(dir, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	require.NoError(t, os.WriteFile(log, damaged, 0o600))
+	_, err = badger.Open(dir, nil)
+	require.ErrorIs(t, err, badger.ErrDamaged)
+}
+
+// While another looks into a folder it is not opened without being looked into.
+func TestOpenOfAFolderThatIsBeingInspected(t *testing.T) {
+	dir, _, _ := killedStore(t)
+	free, err := badger.TryLock(dir)
+	require.NoError(t, err)
+	_, err = badger.Open(dir, nil)
+	var locked *badger.LockedError
+	require.ErrorAs(t, err, &locked)
+	free()
+	open(t, dir, nil)
+}
+
+func TestDamagedTableCannotBeAccepted(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, nil)
+	create(t, b, record("id", "owner", "data"))
+	require.NoError(t, b.Close())
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	require.NoError(t, err)
+	patch(t, tables[0], 20, 0xff)
+	_, err = badger.Open(dir, &badger.Options{AcceptDamage: true})
+	require.ErrorIs(t, err, badger.ErrDamagedTable)
+	require.ErrorIs(t, err, badger.ErrDamaged)
+}
+
+func TestOpenWithoutManifest(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, nil)
+	create(t, b, record("id", "owner", "data"))
+	require.NoError(t, b.Close())
+	require.NoError(t, os.Remove(filepath.Join(dir, "MANIFEST")))
+	for _, noCreate := range []bool{false, true} {
+		_, err := badger.Open(dir, &badger.Options{NoCreate: noCreate})
+		require.ErrorIs(t, err, badger.ErrDamaged)
+	}
+}
+
 func TestOpenSaysThatATailWasDropped(t *testing.T) {
 	dir, log, written := killedStore(t)
 	patch(t, log, len(written)-10, written[len(written)-10]^0x10)

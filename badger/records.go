@@ -65,6 +65,8 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 		}
 		old, err := b.load(txn, r.ID)
 		switch {
+		case errors.Is(err, backend.ErrNotFound):
+			return effect{}, errGone
 		case err != nil:
 			return effect{}, err
 		case old.Revision == r.Revision+1 && sameContent(old, r):

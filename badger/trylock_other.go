@@ -3,18 +3,17 @@
 package badger
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
-// tryLock reports an error if the folder is in use: Badger's file LOCK is there as
-// long as a process holds it (dir_windows.go, dir_other.go). It locks nothing.
+// tryLock returns a *LockedError if the folder is in use, as far as that can be
+// told: on Windows Badger's file LOCK is there as long as a process holds it
+// (dir_windows.go). It locks nothing.
 func tryLock(dir string) (free func(), err error) {
-	_, err = os.Stat(filepath.Join(dir, "LOCK"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return func() {}, nil
+	if _, err := os.Stat(filepath.Join(dir, "LOCK")); err == nil && runtime.GOOS == "windows" {
+		return nil, &LockedError{PID: holder(dir)}
 	}
-	return nil, errors.Join(err, errors.New("the folder is in use"))
+	return func() {}, nil
 }

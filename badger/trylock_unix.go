@@ -10,13 +10,17 @@ import (
 )
 
 // tryLock takes the lock that Badger takes on a folder (dir_unix.go), until free is
-// called.
+// called. If another has it, the error is a *LockedError.
 func tryLock(dir string) (free func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errors.Join(&LockedError{PID: holder(dir)}, f.Close())
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return func() {

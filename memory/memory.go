@@ -23,8 +23,11 @@ var (
 	_ backend.Watcher = (*Backend)(nil)
 )
 
-// errConflict is certain: between caller and store nothing repeats a write.
-var errConflict = fmt.Errorf("%w: %w", backend.ErrConflict, backend.ErrNotApplied)
+// These are certain: between caller and store nothing repeats a write.
+var (
+	errConflict = fmt.Errorf("%w: %w", backend.ErrConflict, backend.ErrNotApplied)
+	errGone     = fmt.Errorf("%w: %w", backend.ErrNotFound, backend.ErrNotApplied)
+)
 
 // Store holds the records that the handles opened from it share. The zero value
 // is an empty store. It is safe for concurrent use.
@@ -110,7 +113,7 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 	old, ok := s.records[r.ID]
 	switch {
 	case !ok:
-		return backend.ErrNotFound
+		return errGone
 	case old.Revision == r.Revision+1 && sameContent(old, r):
 		return nil
 	case old.Revision != r.Revision:

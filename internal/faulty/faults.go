@@ -32,8 +32,10 @@ func Repeat(between func()) Fault {
 			between()
 		}
 		err := do(ctx)
-		if errors.Is(err, backend.ErrConflict) {
-			return backend.ErrConflict // whoever repeats cannot say that nothing was applied
+		for _, answer := range []error{backend.ErrConflict, backend.ErrNotFound} {
+			if errors.Is(err, answer) {
+				return answer // whoever repeats cannot say that nothing was applied
+			}
 		}
 		return err
 	}

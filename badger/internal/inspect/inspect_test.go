@@ -341,6 +341,59 @@ func TestHeaderOfAnEncryptedLog(t *testing.T) {
 		replace(t, path, changed)
 		require.Len(t, find(t, filepath.Dir(path), o).Damage, 1, "offset %d", at)
 	}
+	log[7] = 0 // the id of its key: as if it were not encrypted
+	replace(t, path, log)
+	require.Len(t, find(t, filepath.Dir(path), o).Damage, 1)
+}
+
+// A rest that no transaction can be long enough for is damage, and is not searched
+// for transactions byte by byte.
+func TestLongGarbage(t *testing.T) {
+	path, log, ends, o := logOf50(t, nil)
+	log = append(log[:ends[20]], make([]byte, 16<<20-ends[20])...)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := ends[20]; i < len(log); i++ {
+		log[i] = byte(random.Uint32())
+	}
+	o.LogSize = int64(len(log))
+	replace(t, path, log)
+	require.Len(t, find(t, filepath.Dir(path), o).Damage, 1)
+	clear(log[ends[20]+2<<20:]) // as long as one can be
+	replace(t, path, log)
+	r := find(t, filepath.Dir(path), o)
+	require.Empty(t, r.Damage)
+	require.Len(t, r.Warnings, 1)
+}
+
+// After a compaction that dropped deleted keys, the tables that went into it hold
+// what is nowhere else. The MANIFEST says so, until it is written anew.
+func TestMergedTablesThatTheManifestNamesNoMore(t *testing.T) {
+	dir := withTables(t, nil)
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	require.NoError(t, err)
+	first := read(t, tables[0])
+	other := withTables(t, nil) // another database, whose later tables lack the first's keys
+	manifest := read(t, filepath.Join(other, "MANIFEST"))
+	ends := manifestEnds(manifest)
+	// Without the record that made the first table.
+	replace(t, filepath.Join(other, "MANIFEST"), append(bytes.Clone(manifest[:ends[0]]), manifest[ends[1]:]...))
+	replace(t, filepath.Join(other, filepath.Base(tables[0])), first)
+	r := find(t, other, synced)
+	require.Empty(t, r.Damage)
+	require.Len(t, r.Warnings, 1)
+}
+
+// What was not synced may be lost in any order.
+func TestUnsyncedManifest(t *testing.T) {
+	dir := withTables(t, nil)
+	path := filepath.Join(dir, "MANIFEST")
+	manifest := read(t, path)
+	replace(t, path, manifest[:manifestEnds(manifest)[1]])
+	o := synced
+	o.Synced = false
+	r := find(t, dir, o)
+	require.Empty(t, r.Damage)
+	require.Len(t, r.Warnings, 1)
 }
 
 // Badger empties a file before it removes it.

@@ -20,7 +20,7 @@ func (r *Report) manifest(path string) (listed map[uint64]*pb.ManifestChange, er
 	const magic, head = 8, 8
 	listed = make(map[uint64]*pb.ManifestChange)
 	file, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) { // as before the first opening was through
 		return listed, nil
 	}
 	if err != nil || len(file) < magic {

@@ -17,12 +17,17 @@ type tableFile struct {
 	path        string
 	key         []byte
 	compression options.CompressionType
+	old         bool // the MANIFEST lists later ones
 }
 
 // tables checks the tables that the MANIFEST lists, and finds out what of the
 // others would be lost with them.
 func (r *Report) tables(paths []string, listed map[uint64]*pb.ManifestChange, logged map[string]uint64, o Options) {
 	var kept, unlisted []tableFile
+	highest := uint64(0)
+	for id := range listed {
+		highest = max(highest, id)
+	}
 	for _, path := range paths {
 		id, ok := table.ParseFileID(base(path))
 		if !ok {
@@ -33,6 +38,7 @@ func (r *Report) tables(paths []string, listed map[uint64]*pb.ManifestChange, lo
 		switch {
 		case change == nil:
 			file.key = o.newestKey() // Badger's choice for what it made last
+			file.old = id <= highest
 			unlisted = append(unlisted, file)
 			continue
 		case change.Op == pb.ManifestChange_DELETE:
@@ -48,7 +54,7 @@ func (r *Report) tables(paths []string, listed map[uint64]*pb.ManifestChange, lo
 		}
 		kept = append(kept, file)
 	}
-	r.dropped(unlisted, kept, logged)
+	r.dropped(unlisted, kept, logged, o.Synced)
 }
 
 func (o Options) newestKey() []byte {
@@ -63,10 +69,20 @@ func (o Options) newestKey() []byte {
 // does not list them, hold anything that is nowhere else. A crash amid a compaction
 // or flush leaves tables whose entries are still in the tables or the log that they
 // were made from. Where the end of the MANIFEST is lost, they are not.
-func (r *Report) dropped(unlisted, kept []tableFile, logged map[string]uint64) {
-	wanted := make(map[string]uint64)
+//
+// One that is older than others that are listed may be a table that was merged,
+// by a compaction that dropped deleted keys, if the MANIFEST was written anew since
+// and names it no more.
+func (r *Report) dropped(unlisted, kept []tableFile, logged map[string]uint64, synced bool) {
+	wanted, certain := make(map[string]uint64), make(map[string]uint64)
 	for _, file := range unlisted {
-		if err := file.read(func(key []byte) { note(wanted, key) }); err != nil {
+		err := file.readAs(func(key []byte) {
+			note(wanted, key)
+			if !file.old {
+				note(certain, key)
+			}
+		})
+		if err != nil {
 			r.warn("the table %s, which the MANIFEST does not list and which cannot be read, is dropped: it was not finished, or is damaged", base(file.path))
 		}
 	}
@@ -85,9 +101,28 @@ func (r *Report) dropped(unlisted, kept []tableFile, logged map[string]uint64) {
 			}
 		})
 	}
-	if len(wanted) > 0 {
-		r.damage("the MANIFEST lacks tables: %d keys of the database are newer in tables that it does not list", len(wanted))
+	lost := 0
+	for name, version := range wanted {
+		if certain[name] == version {
+			lost++
+		}
 	}
+	switch {
+	case lost > 0 && synced:
+		r.damage("the MANIFEST lacks tables: %d keys of the database are newer in tables that it does not list", lost)
+	case len(wanted) > 0:
+		r.warn("tables that the MANIFEST does not list are dropped: left by a crash, or %d keys are lost with them", len(wanted))
+	}
+}
+
+// readAs reads a table of which it is not known how it was compressed.
+func (f tableFile) readAs(each func(key []byte)) (err error) {
+	for _, f.compression = range []options.CompressionType{options.None, options.Snappy, options.ZSTD} {
+		if err = f.read(nil); err == nil {
+			return f.read(each)
+		}
+	}
+	return err
 }
 
 // read checks the index and all blocks of the table, and then calls each, if it is
@@ -102,7 +137,7 @@ func (f tableFile) read(each func(key []byte)) (err error) {
 	if err != nil {
 		return err
 	}
-	o := &table.Options{Compression: f.compression}
+	o := &table.Options{Compression: f.compression, BlockSize: 4 << 10}
 	if f.key != nil {
 		// Badger keeps decrypted indexes nowhere else.
 		cache, err := ristretto.NewCache(&ristretto.Config[uint64, *fb.TableIndex]{NumCounters: 100, MaxCost: 1 << 30, BufferItems: 64})
