@@ -144,7 +144,7 @@ func (o *Options) upstream(dir string) badgerdb.Options {
 		WithValueLogFileSize(16 << 20).                    // mapped at twice its size, yet records stay out of the value log
 		WithMetricsEnabled(false).                         // expvar is global, and costs on every read
 		WithChecksumVerificationMode(options.OnBlockRead). // a damaged block is an error, never a wrong record; inspect reads whole tables
-		WithLogger(upstreamLogger{o.Logger.With("package", "badger")})
+		WithLogger(upstreamLogger{o.Logger.With("package", "badger"), dir})
 	if len(o.EncryptionKey) > 0 {
 		opts = opts.
 			WithEncryptionKey(o.EncryptionKey).
@@ -187,15 +187,21 @@ func (o Options) MarshalJSON() ([]byte, error) { return json.Marshal(o.printable
 
 // upstreamLogger passes on Badger's warnings and errors. Its other messages are
 // about its own work.
-type upstreamLogger struct{ log *slog.Logger }
-
-func (l upstreamLogger) Errorf(format string, args ...any) {
-	l.log.Error(strings.TrimSpace(fmt.Sprintf(format, args...)))
+type upstreamLogger struct {
+	log *slog.Logger
+	dir string // is part of a URL, and not shown
 }
 
-func (l upstreamLogger) Warningf(format string, args ...any) {
-	l.log.Warn(strings.TrimSpace(fmt.Sprintf(format, args...)))
+func (l upstreamLogger) text(format string, args []any) string {
+	text := strings.TrimSpace(fmt.Sprintf(format, args...))
+	if l.dir != "" {
+		text = strings.ReplaceAll(text, l.dir, "(path)")
+	}
+	return text
 }
+
+func (l upstreamLogger) Errorf(format string, args ...any)   { l.log.Error(l.text(format, args)) }
+func (l upstreamLogger) Warningf(format string, args ...any) { l.log.Warn(l.text(format, args)) }
 
 func (upstreamLogger) Infof(string, ...any)  {}
 func (upstreamLogger) Debugf(string, ...any) {}

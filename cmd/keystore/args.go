@@ -150,6 +150,17 @@ func givenFlags(cmd *cobra.Command, names []string) []string {
 	return given
 }
 
+// switches returns an error if one of the switches is given as false, which says
+// nothing.
+func switches(cmd *cobra.Command, names ...string) error {
+	for _, name := range givenFlags(cmd, names) {
+		if f := cmd.Flags().Lookup(strings.TrimPrefix(name, "--")); f.Value.String() == "false" {
+			return usagef("%s takes no value", name)
+		}
+	}
+	return nil
+}
+
 // notEmpty returns an error if the flag is given without a text: an empty
 // variable of a script, most likely.
 func notEmpty(cmd *cobra.Command, name string) error {

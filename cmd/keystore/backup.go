@@ -179,7 +179,7 @@ func (a *app) readBackup(cmd *cobra.Command, in *endingReader) error {
 	})
 }
 
-// endingReader stops when ctx ends.
+// endingReader stops when ctx ends, also while nothing comes.
 type endingReader struct {
 	ctx  context.Context
 	r    io.Reader
@@ -187,14 +187,25 @@ type endingReader struct {
 }
 
 func (e *endingReader) Read(p []byte) (int, error) {
-	if err := e.ctx.Err(); err != nil {
-		return 0, err
+	type result struct {
+		read []byte
+		err  error
 	}
-	n, err := e.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = fileError(e.what, err)
+	done := make(chan result, 1)
+	go func() {
+		own := make([]byte, len(p)) // p is the caller's again when ctx ends
+		n, err := e.r.Read(own)
+		done <- result{own[:n], err}
+	}()
+	select {
+	case <-e.ctx.Done():
+		return 0, e.ctx.Err()
+	case r := <-done:
+		if r.err != nil && !errors.Is(r.err, io.EOF) {
+			r.err = fileError(e.what, r.err)
+		}
+		return copy(p, r.read), r.err
 	}
-	return n, err
 }
 
 func isTerminal(stream any) bool {

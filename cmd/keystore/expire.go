@@ -24,10 +24,13 @@ time, or --never, revives a key that has expired and is not purged yet.`,
 			if err := exactlyOne(cmd, "at", "in", "now", "never"); err != nil {
 				return err
 			}
+			if err := switches(cmd, "now", "never"); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("in") {
 				at = time.Now().Add(in)
 			}
-			if cmd.Flags().Changed("now") {
+			if now {
 				at = time.Now()
 			}
 			return a.showResult(cmd, func(ctx context.Context, ks *keystore.Keystore) (keystore.Key, error) {

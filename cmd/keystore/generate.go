@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ A store that does not exist is made.`,
 			var err error
 			if p.Metadata, err = parseMetadata(metadata); err != nil {
 				return err
+			}
+			if !admin && slices.Contains(p.Scopes, adminScope) {
+				return usagef("%s is reserved: --admin grants it", adminScope)
 			}
 			if admin {
 				p.Scopes, p.AllowReserved = append(p.Scopes, adminScope), true

@@ -86,7 +86,11 @@ func (a *app) acceptedPrefixes() []string {
 		return a.global.acceptPrefixes
 	}
 	if list := a.getenv("KEYSTORE_ACCEPT_PREFIXES"); list != "" {
-		return strings.Split(list, ",")
+		prefixes := strings.Split(list, ",")
+		for i := range prefixes {
+			prefixes[i] = strings.TrimSpace(prefixes[i])
+		}
+		return prefixes
 	}
 	return nil
 }

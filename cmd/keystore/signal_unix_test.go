@@ -80,3 +80,35 @@ func TestBrokenPipeIsReported(t *testing.T) {
 	require.Contains(t, errOut.String(), "which is lost, for it could not be written")
 	require.False(t, strings.Contains(errOut.String(), "ks_"))
 }
+
+// A restore whose input has fallen silent ends at the first signal.
+func TestSignalInterruptsASilentRestore(t *testing.T) {
+	dir := t.TempDir()
+	u := newTool(t, "badger://"+slashed(filepath.Join(dir, "store"))+"?sync=0")
+	u.generate(t)
+	backup := u.run("backup", "-").out
+	cmd := exec.Command("keystore", "restore", "-", "--store", "badger://"+slashed(filepath.Join(dir, "copy")))
+	input, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	_, err = io.WriteString(input, backup[:len(backup)/2])
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { // the store is opened, so signals are heeded
+		_, err := os.Stat(filepath.Join(dir, "copy", "MANIFEST"))
+		return err == nil
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	_ = cmd.Wait()
+	require.Equal(t, int(statusInterrupted), cmd.ProcessState.ExitCode())
+}
+
+// Nobody would see the token.
+func TestClosedOutput(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "store")
+	for redirection, code := range map[string]int{">&-": 1, ">/dev/null": 0} {
+		cmd := exec.Command("sh", "-c", "keystore generate --owner alice --store badger://"+slashed(folder)+" "+redirection)
+		_ = cmd.Run()
+		require.Equal(t, code, cmd.ProcessState.ExitCode(), redirection)
+	}
+}

@@ -154,6 +154,9 @@ func openError(err error) error {
 		return unavailable(err, "the folder holds no store: is --store (or KEYSTORE_URL) right, and its disk mounted? "+
 			"Only generate and restore make a new one")
 	}
+	if errors.Is(err, badger.ErrDamagedTable) {
+		return &failure{status: statusCorrupt, cause: err, text: errorText(err) + ". Restore a backup into another folder"}
+	}
 	if errors.Is(err, badger.ErrDamaged) {
 		return &failure{status: statusCorrupt, cause: err, text: errorText(err) + ". Restore a backup into another folder; or, if there is none, " +
 			"add accept_damage=1 to the URL to open what is left, in which keys that were revoked may be valid again"}

@@ -36,6 +36,9 @@ func (a *app) update() *cobra.Command {
 			if len(givenFlags(cmd, changeFlags)) == 0 {
 				return usagef("nothing to change is named; see '%s --help'", cmd.CommandPath())
 			}
+			if err := switches(cmd, "no-scopes"); err != nil {
+				return err
+			}
 			for _, edit := range []string{"add-scope", "remove-scope"} {
 				if err := only(cmd, "scope", "no-scopes", edit); err != nil {
 					return err
@@ -84,11 +87,19 @@ func (e *edits) apply(c *keystore.Changes) error {
 		c.Scopes = slices.Clone(*e.scopes)
 	}
 	c.Scopes = append(c.Scopes, e.addScopes...)
+	for _, scope := range e.removeScopes {
+		if !slices.Contains(c.Scopes, scope) { // a typing error would leave it in force
+			return usagef("the key does not have a scope that --remove-scope names; nothing was changed")
+		}
+	}
 	c.Scopes = slices.DeleteFunc(c.Scopes, func(s string) bool { return slices.Contains(e.removeScopes, s) })
 	for key, value := range e.metadata {
 		c.Metadata[key] = value
 	}
 	for _, key := range e.removeMetadata {
+		if _, ok := c.Metadata[key]; !ok {
+			return usagef("the key does not have an entry that --remove-metadata names; nothing was changed")
+		}
 		delete(c.Metadata, key)
 	}
 	return nil
