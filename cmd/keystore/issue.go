@@ -19,6 +19,9 @@ type issuedView struct {
 // issue makes a token and shows it, this once, or writes it to a new file. The
 // file is made first: what can fail should fail while there is no token to lose.
 func (a *app) issue(file string, makeToken func() (keystore.Token, keystore.Key, error)) error {
+	if out, ok := a.out.(*os.File); ok && file == "" && closed(out) {
+		return failedf("standard output is closed, and the token would be lost: give --token-file")
+	}
 	var f *os.File
 	if file != "" {
 		var err error
