@@ -46,6 +46,11 @@
 // among them. It also reads every table, because Badger ends the process over
 // one that is damaged; that takes about half a second per GB. Where more is
 // lost than a crash can explain, Open returns [ErrDamaged] and changes nothing.
+// In a store that is written with Options.NoSync, which has a file UNSYNCED in its
+// folder, such a loss is a warning. (A database that a program shares by New and
+// writes without SyncWrites has no such file: after a power failure, opening it
+// with Open may take Options.AcceptDamage.)
+//
 // Where the very end of a file was cut off, a change that a crash interrupted
 // looks like one that was damaged, and a warning goes to Options.Logger. While
 // the store is open, Badger checks each block that it reads. Whole files that are
