@@ -101,11 +101,6 @@ func openFolder(dir string, o *Options) (*badgerdb.DB, error) {
 	if err := inspectFolder(dir, o); err != nil {
 		return nil, err
 	}
-	if o.NoSync {
-		if err := markUnsynced(dir, true); err != nil {
-			return nil, err
-		}
-	}
 	db, err := openDatabase(o.upstream(dir))
 	if err != nil {
 		if locked := lockedError(err, dir); locked != nil {
@@ -113,10 +108,9 @@ func openFolder(dir string, o *Options) (*badgerdb.DB, error) {
 		}
 		return nil, fmt.Errorf("badger: %w", err)
 	}
-	if !o.NoSync { // whatever the last process left has been read
-		if err := markUnsynced(dir, false); err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
+	// Now that Badger holds the lock, and has read what the last process left.
+	if err := markUnsynced(dir, o.NoSync); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }

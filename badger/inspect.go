@@ -56,6 +56,9 @@ func inspectFolder(dir string, o *Options) error {
 			return fmt.Errorf("badger: %w", err)
 		}
 	}
+	if o.NoSync {
+		return markUnsynced(dir, true) // before anything is written
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,6 +42,24 @@ func lockedError(err error, dir string) error {
 		return nil
 	}
 	return &LockedError{PID: holder(dir)}
+}
+
+// lockedBy is for a lock on dir that is taken, be it by a process that has it open,
+// which says so in a file, or by one that is about to, which has not said so yet.
+// The file may then be that of a process which was killed, or of this one.
+func lockedBy(dir string) *LockedError {
+	pid := holder(dir)
+	if pid == 0 {
+		return &LockedError{}
+	}
+	process, err := os.FindProcess(pid)
+	if err == nil {
+		err = process.Signal(syscall.Signal(0)) // is it there?
+	}
+	if err != nil && !errors.Is(err, os.ErrPermission) {
+		pid = 0
+	}
+	return &LockedError{PID: pid}
 }
 
 // holder reads the pid that the process which opened dir last has left there.

@@ -3,17 +3,22 @@
 package badger
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 )
 
 // tryLock returns a *LockedError if the folder is in use, as far as that can be
-// told: on Windows Badger's file LOCK is there as long as a process holds it
+// told: on Windows nobody else can open Badger's file LOCK while a process holds it
 // (dir_windows.go). It locks nothing.
 func tryLock(dir string) (free func(), err error) {
-	if _, err := os.Stat(filepath.Join(dir, "LOCK")); err == nil && runtime.GOOS == "windows" {
-		return nil, &LockedError{PID: holder(dir)}
+	f, err := os.Open(filepath.Join(dir, "LOCK"))
+	if err == nil { // left behind
+		_ = f.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) && runtime.GOOS == "windows" {
+		return nil, &LockedError{}
 	}
 	return func() {}, nil
 }

@@ -18,7 +18,7 @@ func tryLock(dir string) (free func(), err error) {
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(&LockedError{PID: holder(dir)}, f.Close())
+		return nil, errors.Join(lockedBy(dir), f.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -2,7 +2,9 @@ package inspect_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -10,7 +12,10 @@ import (
 	"testing"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"example.com/keystore/badger/internal/inspect"
 )
@@ -293,18 +298,18 @@ func testInterruptedCompaction(t *testing.T, key []byte) {
 	o := optionsFor(t, dir, key)
 	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
 	require.NoError(t, err)
-	table := read(t, tables[0])
+	content := read(t, tables[0])
 	added := filepath.Join(dir, "000999.sst")
-	replace(t, added, table)
+	replace(t, added, content)
 	require.Zero(t, find(t, dir, o))
 
-	for _, size := range []int{0, 1, 100, len(table) / 2, len(table) - 1} {
-		replace(t, added, table[:size])
+	for _, size := range []int{0, 1, 100, len(content) / 2, len(content) - 1} {
+		replace(t, added, content[:size])
 		r := find(t, dir, o)
 		require.Empty(t, r.Damage, size)
 		require.Len(t, r.Warnings, 1, size)
 	}
-	replace(t, added, make([]byte, len(table))) // made, not written
+	replace(t, added, make([]byte, len(content))) // made, not written
 	require.Len(t, find(t, dir, o).Warnings, 1)
 }
 
@@ -316,17 +321,17 @@ func TestDamagedTable(t *testing.T) {
 			o := optionsFor(t, dir, key)
 			tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
 			require.NoError(t, err)
-			table := read(t, tables[0])
+			content := read(t, tables[0])
 			for range 200 {
-				changed := bytes.Clone(table)
+				changed := bytes.Clone(content)
 				at := rand.IntN(len(changed))
 				changed[at] ^= 1 << rand.IntN(8)
 				replace(t, tables[0], changed)
-				require.Len(t, find(t, dir, o).Tables, 1, "offset %d of %d", at, len(table))
+				require.Len(t, find(t, dir, o).Tables, 1, "offset %d of %d", at, len(content))
 			}
-			for _, size := range []int{0, 1, len(table) / 2, len(table) - 1} {
-				replace(t, tables[0], table[:size])
-				require.Len(t, find(t, dir, o).Tables, 1, "%d of %d bytes", size, len(table))
+			for _, size := range []int{0, 1, len(content) / 2, len(content) - 1} {
+				replace(t, tables[0], content[:size])
+				require.Len(t, find(t, dir, o).Tables, 1, "%d of %d bytes", size, len(content))
 			}
 		})
 	}
@@ -381,6 +386,27 @@ func TestMergedTablesThatTheManifestNamesNoMore(t *testing.T) {
 	r := find(t, other, synced)
 	require.Empty(t, r.Damage)
 	require.Len(t, r.Warnings, 1)
+}
+
+// Badger gives the ids of tables again when all with higher ones are gone.
+func TestManifestThatLacksATableWhoseIDWasUsedBefore(t *testing.T) {
+	dir := withTables(t, nil)
+	path := filepath.Join(dir, "MANIFEST")
+	manifest := read(t, path)
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	require.NoError(t, err)
+	last := tables[len(tables)-1]
+	id, ok := table.ParseFileID(filepath.Base(last))
+	require.True(t, ok)
+	// As if another table of this id had been made and merged, and nothing since.
+	body, err := proto.Marshal(&pb.ManifestChangeSet{Changes: []*pb.ManifestChange{{Id: id, Op: pb.ManifestChange_DELETE}}})
+	require.NoError(t, err)
+	ends := manifestEnds(manifest)
+	record := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	record = binary.BigEndian.AppendUint32(record, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+	replace(t, path, slices.Concat(manifest[:ends[len(ends)-2]], record, body))
+	r := find(t, dir, synced)
+	require.Equal(t, 1, len(r.Damage)+len(r.Warnings), "%v", r)
 }
 
 // What was not synced may be lost in any order.

@@ -25,8 +25,10 @@ type tableFile struct {
 func (r *Report) tables(paths []string, listed map[uint64]*pb.ManifestChange, logged map[string]uint64, o Options) {
 	var kept, unlisted []tableFile
 	highest := uint64(0)
-	for id := range listed {
-		highest = max(highest, id)
+	for id, change := range listed {
+		if change.Op == pb.ManifestChange_CREATE { // ids above the highest of these are given again
+			highest = max(highest, id)
+		}
 	}
 	for _, path := range paths {
 		id, ok := table.ParseFileID(base(path))
@@ -35,14 +37,11 @@ func (r *Report) tables(paths []string, listed map[uint64]*pb.ManifestChange, lo
 		}
 		file := tableFile{path: path}
 		change := listed[id]
-		switch {
-		case change == nil:
+		if change == nil || change.Op == pb.ManifestChange_DELETE {
 			file.key = o.newestKey() // Badger's choice for what it made last
-			file.old = id <= highest
+			file.old = change != nil || id <= highest
 			unlisted = append(unlisted, file)
 			continue
-		case change.Op == pb.ManifestChange_DELETE:
-			continue // merged into others
 		}
 		file.compression = options.CompressionType(change.Compression)
 		if file.key = o.Keys[change.KeyId]; file.key == nil && change.KeyId != 0 {
@@ -70,9 +69,9 @@ func (o Options) newestKey() []byte {
 // or flush leaves tables whose entries are still in the tables or the log that they
 // were made from. Where the end of the MANIFEST is lost, they are not.
 //
-// One that is older than others that are listed may be a table that was merged,
-// by a compaction that dropped deleted keys, if the MANIFEST was written anew since
-// and names it no more.
+// One that is older than others that are listed, or was listed once, may be a table
+// that was merged by a compaction that dropped deleted keys: what it holds alone
+// is a warning.
 func (r *Report) dropped(unlisted, kept []tableFile, logged map[string]uint64, synced bool) {
 	wanted, certain := make(map[string]uint64), make(map[string]uint64)
 	for _, file := range unlisted {
@@ -86,30 +85,25 @@ func (r *Report) dropped(unlisted, kept []tableFile, logged map[string]uint64, s
 			r.warn("the table %s, which the MANIFEST does not list and which cannot be read, is dropped: it was not finished, or is damaged", base(file.path))
 		}
 	}
-	for name, version := range logged {
-		if version >= wanted[name] {
-			delete(wanted, name)
+	found := func(name string, version uint64) {
+		for _, missing := range []map[string]uint64{wanted, certain} {
+			if v, ok := missing[name]; ok && version >= v {
+				delete(missing, name)
+			}
 		}
+	}
+	for name, version := range logged {
+		found(name, version)
 	}
 	for _, file := range kept {
-		if len(wanted) == 0 {
+		if len(wanted)+len(certain) == 0 {
 			return
 		}
-		_ = file.read(func(key []byte) { // it was read before
-			if version, ok := wanted[string(y.ParseKey(key))]; ok && y.ParseTs(key) >= version {
-				delete(wanted, string(y.ParseKey(key)))
-			}
-		})
-	}
-	lost := 0
-	for name, version := range wanted {
-		if certain[name] == version {
-			lost++
-		}
+		_ = file.read(func(key []byte) { found(string(y.ParseKey(key)), y.ParseTs(key)) }) // it was read before
 	}
 	switch {
-	case lost > 0 && synced:
-		r.damage("the MANIFEST lacks tables: %d keys of the database are newer in tables that it does not list", lost)
+	case len(certain) > 0 && synced:
+		r.damage("the MANIFEST lacks tables: %d keys of the database are newer in tables that it does not list", len(certain))
 	case len(wanted) > 0:
 		r.warn("tables that the MANIFEST does not list are dropped: left by a crash, or %d keys are lost with them", len(wanted))
 	}
