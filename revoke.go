@@ -11,7 +11,7 @@ import (
 // goes on until the context ends while other writers keep changing the key.
 //
 // Errors: ErrInvalid for the reason, ErrNotFound, ErrUnavailable,
-// ErrUnknownOutcome (call it again), ErrCorrupt (Delete it), ErrClosed; and
+// ErrUnknownOutcome (call it again; the key may be gone by then), ErrCorrupt (Delete it), ErrClosed; and
 // ErrConflict after 1024 tries, which only a broken backend makes of it.
 func (s *Keystore) Revoke(ctx context.Context, id, reason string) (Key, error) {
 	return s.revoke(ctx, id, "", reason)

@@ -88,7 +88,8 @@ type Backend interface {
 
 	// Update replaces Data and PurgeAt if the stored Revision is r.Revision,
 	// and adds one to the revision. It ignores r.Owner and r.LastUsed. It
-	// returns ErrNotFound or ErrConflict; see Repeats above.
+	// returns ErrNotFound or ErrConflict, with ErrNotApplied beside if it knows
+	// that no earlier attempt at this write took effect; see Repeats above.
 	Update(ctx context.Context, r Record) error
 
 	// Delete removes the record. It returns nil also if there is none.

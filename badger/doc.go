@@ -44,7 +44,8 @@
 // because Badger drops what it cannot read there without a word: behind one
 // flipped bit in a log that may be thousands of synced changes, revocations
 // among them. It also reads every table, because Badger ends the process over
-// one that is damaged; that takes about half a second per GB. Where more is
+// one that is damaged; that takes about a second per GB where
+// the files are in the page cache. Where more is
 // lost than a crash can explain, Open returns [ErrDamaged] and changes nothing.
 // In a store that is written with Options.NoSync, which has a file UNSYNCED in its
 // folder, such a loss is a warning. (A database that a program shares by New and

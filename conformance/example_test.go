@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -60,11 +61,11 @@ func (s *shelf) Create(ctx context.Context, r backend.Record) error {
 func (s *shelf) Update(ctx context.Context, r backend.Record) error {
 	return s.do(ctx, func() error {
 		old, ok := s.byID[r.ID]
-		if !ok {
-			return backend.ErrNotFound
+		if !ok { // and nothing repeats this call unseen
+			return errors.Join(backend.ErrNotFound, backend.ErrNotApplied)
 		}
 		r.Owner, r.LastUsed, r.Revision = old.Owner, old.LastUsed, r.Revision+1
-		return s.write(r, old, backend.ErrConflict)
+		return s.write(r, old, errors.Join(backend.ErrConflict, backend.ErrNotApplied))
 	})
 }
 

@@ -2,6 +2,7 @@ package crash
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -68,6 +69,7 @@ func tryDamages(t *testing.T, s snapshot, query string, l *ledger, random *rand.
 	j := newJudges(t, query, l)
 	undamaged := j.try(t, s, trial{damage: damage{kind: "none"}})
 	require.Equal(t, nothingLost, undamaged.outcome, undamaged.detail)
+	j.ordinary = j.warned // as the kill left it; that says nothing of a damage
 	var trials []trial
 	kinds := s.kindsOf()
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
@@ -124,6 +126,9 @@ type judges struct {
 	dir    string
 	child  *child
 	count  int
+
+	warned   []string // in the last folder
+	ordinary []string // warnings that do not count
 }
 
 func newJudges(t *testing.T, query string, l *ledger) *judges {
@@ -173,6 +178,11 @@ func (j *judges) look(t *testing.T, dir string) (outcome, detail string) {
 	require.NoError(t, j.child.tell(dir))
 	var found sighting
 	if j.child.next(&found) {
+		j.warned = found.Warnings
+		found.Warnings = slices.DeleteFunc(slices.Clone(found.Warnings), func(w string) bool { return slices.Contains(j.ordinary, w) })
+		if strings.Contains(found.Unlisted, context.DeadlineExceeded.Error()) {
+			return hung, found.Unlisted
+		}
 		return j.ledger.compare(found)
 	}
 	err := j.child.wait()

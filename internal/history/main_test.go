@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 var fromCommandLine = make(map[string]bool)
 
 // long tells the long form of the tests.
-func long() bool { return os.Getenv("KEYSTORE_TEST_LONG") != "" }
+func long() bool { return os.Getenv("KEYSTORE_TEST_LONG") == "1" }
 
 // testSeed is KEYSTORE_TEST_SEED, or a new one each time; it is logged.
 func testSeed(t *testing.T) uint64 {
