@@ -201,6 +201,9 @@ func (e *endingReader) Read(p []byte) (int, error) {
 	case <-e.ctx.Done():
 		return 0, e.ctx.Err()
 	case r := <-done:
+		if err := e.ctx.Err(); err != nil { // both at once
+			return 0, err
+		}
 		if r.err != nil && !errors.Is(r.err, io.EOF) {
 			r.err = fileError(e.what, r.err)
 		}

@@ -68,11 +68,14 @@ func await(ctx context.Context, what string, read func() (string, error)) (strin
 	}()
 	select {
 	case r := <-done:
+		if ctx.Err() != nil { // both at once
+			break
+		}
 		if r.err != nil {
 			return "", fileError(what, r.err)
 		}
 		return r.text, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("%s: nothing was read: %w", what, ctx.Err())
 	}
+	return "", fmt.Errorf("%s: nothing was read: %w", what, ctx.Err())
 }
