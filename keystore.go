@@ -44,7 +44,7 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Keystore, error) 
 	if err != nil {
 		return nil, err
 	}
-	b, err := backend.Open(ctx, rawURL, &backend.OpenOptions{Logger: full.Logger})
+	b, err := backend.Open(ctx, rawURL, &backend.OpenOptions{Logger: full.Logger, TLS: full.TLS})
 	if errors.Is(err, backend.ErrInvalidURL) {
 		return nil, fmt.Errorf("%w URL: %w", ErrInvalid, err)
 	}

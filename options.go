@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"slices"
 	"time"
@@ -65,6 +66,12 @@ type Options struct {
 	// the secret matched. nil: every owner's may. An error is ErrUnavailable. It
 	// must return when ctx ends, OpTimeout at the latest.
 	OwnerActive func(ctx context.Context, owner string) (bool, error)
+
+	// TLS is for the connections of a store that Open reaches over a network by
+	// TLS, for example to trust a certificate authority of your own or to show
+	// a client certificate. Default: what the URL says, and the system's roots.
+	// New does not use it.
+	TLS *tls.Config
 
 	// Logger gets warnings of background work. Default: discard.
 	Logger *slog.Logger

@@ -2,7 +2,9 @@ package keystore
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +106,25 @@ func TestOptionsAreACopy(t *testing.T) {
 	require.NoError(t, err)
 	prefixes[0], hashers[0] = "changed", fakeHasher{}
 	require.True(t, f.works(other))
+}
+
+// handedOver is what the driver of the test's scheme was given.
+var handedOver *backend.OpenOptions
+
+func init() {
+	backend.Register("handedover", func(_ context.Context, _ string, o *backend.OpenOptions) (backend.Backend, error) {
+		handedOver = o
+		return memory.New(), nil
+	})
+}
+
+func TestOpenHandsTLSAndLoggerToTheDriver(t *testing.T) {
+	opts := Options{TLS: &tls.Config{ServerName: "keys.example.com"}, Logger: slog.Default()}
+	ks, err := Open(context.Background(), "handedover://", &opts)
+	require.NoError(t, err)
+	require.NoError(t, ks.Close())
+	require.Same(t, opts.TLS, handedOver.TLS)
+	require.Same(t, opts.Logger, handedOver.Logger)
 }
 
 func TestOpenNamesNothingOfTheURLButItsScheme(t *testing.T) {
