@@ -109,6 +109,9 @@ func (r *record) wrote(id string) bool {
 	return false
 }
 
+// lastWrite is the id of the write that made this state.
+func (r *record) lastWrite() string { return r.writeIDs[:writeIDLen] }
+
 // stamp gives the record a fresh write id and returns it.
 func (r *record) stamp() (string, error) {
 	var id [writeIDLen]byte
