@@ -1,0 +1,123 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"example.com/keystore/backend"
+)
+
+// These are certain: no earlier attempt of the driver may have been executed.
+var (
+	errConflict = fmt.Errorf("%w: %w", backend.ErrConflict, backend.ErrNotApplied)
+	errGone     = fmt.Errorf("%w: %w", backend.ErrNotFound, backend.ErrNotApplied)
+)
+
+// refusal is an error that had no effect. Its text is that of the error.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error        { return r.error }
+func (r refusal) Is(target error) bool { return target == backend.ErrNotApplied }
+
+// refused marks err as one that certainly had no effect. The answers of the
+// contract stay as they are.
+func refused(err error) error {
+	for _, answer := range []error{backend.ErrNotFound, backend.ErrExists, backend.ErrConflict, backend.ErrClosed, backend.ErrNotApplied} {
+		if errors.Is(err, answer) {
+			return err
+		}
+	}
+	return refusal{err}
+}
+
+func contextError(ctx context.Context) error {
+	return fmt.Errorf("redis: the context has ended: %w", ctx.Err())
+}
+
+// endedDuring is the error of a write whose caller did not wait for the reply.
+func endedDuring(ctx context.Context) error {
+	return fmt.Errorf("redis: the context ended during the write, which may yet take effect: %w", ctx.Err())
+}
+
+// unknownOutcome is the error of a write that may have been executed: err is what
+// came instead of its reply.
+func unknownOutcome(err error) error {
+	return fmt.Errorf("redis: it is not known whether the write took effect: %w", err)
+}
+
+func failed(err error) error { return fmt.Errorf("redis: %w", err) }
+
+// code returns the first word of an error that the server replied, such as LOADING,
+// and "" of any other error. A server before 7.0 wraps an error inside a script in
+// a text that has the code behind a minus.
+func code(err error) string {
+	var reply goredis.Error
+	if err == nil || errors.Is(err, goredis.Nil) || !errors.As(err, &reply) {
+		return ""
+	}
+	text := reply.Error()
+	if _, inside, found := strings.Cut(text, "@user_script:"); found && strings.HasPrefix(text, "ERR ") {
+		if _, inside, found := strings.Cut(inside, ": -"); found {
+			text = inside
+		}
+	}
+	first, _, _ := strings.Cut(text, " ")
+	if first == "ERR" && strings.HasPrefix(text, "ERR max number of clients") {
+		return "MAXCLIENTS"
+	}
+	return first
+}
+
+func hasCode(err error, codes ...string) bool {
+	c := code(err)
+	return c != "" && slices.Contains(codes, c)
+}
+
+// What servers reply instead of executing a command, or, of the scripts of this
+// package, at a command in a script before the one that writes the record.
+var (
+	passing = []string{ // it may work in a moment
+		"LOADING",                                 // the server reads its data
+		"READONLY",                                // it is a replica, perhaps one that was the master
+		"MASTERDOWN",                              // it is a replica that lost its master
+		"CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", // the cluster is being changed
+		"BUSY",       // another script runs for long
+		"NOREPLICAS", // min-replicas-to-write
+		"MAXCLIENTS",
+		"NOSCRIPT", // forgotten between two tries
+	}
+	lasting = []string{
+		"OOM",     // maxmemory is reached
+		"MISCONF", // the last snapshot or log write failed
+		"NOAUTH", "WRONGPASS", "NOPERM", "DENIED",
+		"WRONGTYPE", "CROSSSLOT",
+	}
+)
+
+// unsent reports whether a command certainly never left this process.
+func unsent(err error) bool {
+	var dial *net.OpError
+	return errors.Is(err, goredis.ErrPoolTimeout) || errors.Is(err, goredis.ErrPoolExhausted) || errors.Is(err, goredis.ErrClosed) ||
+		errors.As(err, &dial) && dial.Op == "dial"
+}
+
+// certain reports whether a script that ended with err certainly has not written
+// a record. Of anything else the outcome is unknown: no reply, and errors that this
+// list does not know, which may be those of a proxy between.
+func certain(err error) bool {
+	return unsent(err) || hasCode(err, passing...) || hasCode(err, lasting...)
+}
+
+// worthRetrying reports whether what certainly had no effect may have one soon.
+func worthRetrying(err error) bool {
+	return hasCode(err, passing...) || unsent(err) && !errors.Is(err, goredis.ErrClosed)
+}
+
+// unsentForGood reports whether nothing will ever be sent again.
+func unsentForGood(err error) bool { return errors.Is(err, goredis.ErrClosed) }

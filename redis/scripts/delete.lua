@@ -1,0 +1,17 @@
+-- Delete. Keys: the record, the ids, the owners, the purge times of its shard.
+-- Arguments: channel, id.
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 'none'
+end
+-- A key that holds no string is an error here, and is deleted like a record whose
+-- owner cannot be told.
+local old = redis.pcall('GET', KEYS[1])
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[2])
+redis.call('ZREM', KEYS[4], ARGV[2])
+if type(old) == 'string' and #old >= 27 and old:byte(1) == 1 then
+  local owner = old:sub(28, 27 + old:byte(26) * 256 + old:byte(27))
+  redis.call('ZREM', KEYS[3], owner .. '\0' .. ARGV[2])
+end
+return 'ok'

@@ -1,0 +1,56 @@
+-- Purge. Keys: the ids, the owners, the purge times of a shard, then records of
+-- it. Arguments: channel, now as the 8 bytes of a header's purge time, then the
+-- id of each of the records, as the purge times named it.
+--
+-- Returns how many records it deleted, and how many entries of the purge times it
+-- left as they are because their record cannot be read.
+
+-- Strings are not compared with <, which follows the locale of the server.
+local function later(a, b)
+  for i = 1, 8 do
+    if a:byte(i) ~= b:byte(i) then
+      return a:byte(i) > b:byte(i)
+    end
+  end
+  return false
+end
+
+-- score is the number of Unix milliseconds, whose sign bit is flipped in the header.
+local function score(time)
+  local high, low = 0, 0
+  for i = 1, 4 do
+    high = high * 256 + time:byte(i)
+    low = low * 256 + time:byte(i + 4)
+  end
+  return string.format('%.0f', (high - 2147483648) * 4294967296 + low)
+end
+
+local deleted, left = 0, 0
+for i = 4, #KEYS do
+  local key, id = KEYS[i], ARGV[i - 1]
+  local record = redis.pcall('GET', key)
+  if type(record) == 'table' and not record.err:find('WRONGTYPE', 1, true) then
+    return record
+  end
+  if not record then
+    redis.call('ZREM', KEYS[1], id)
+    redis.call('ZREM', KEYS[3], id)
+  elseif type(record) == 'table' or #record < 27 or record:byte(1) ~= 1 then
+    left = left + 1
+  else
+    local at = record:sub(18, 25)
+    if at == '\0\0\0\0\0\0\0\0' then
+      redis.call('ZREM', KEYS[3], id)
+    elseif later(at, ARGV[2]) then
+      redis.call('ZADD', KEYS[3], score(at), id)
+    else
+      redis.call('PUBLISH', ARGV[1], id)
+      redis.call('DEL', key)
+      redis.call('ZREM', KEYS[1], id)
+      redis.call('ZREM', KEYS[2], record:sub(28, 27 + record:byte(26) * 256 + record:byte(27)) .. '\0' .. id)
+      redis.call('ZREM', KEYS[3], id)
+      deleted = deleted + 1
+    end
+  end
+end
+return {deleted, left}
