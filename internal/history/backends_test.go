@@ -27,11 +27,14 @@ var servers = []struct {
 	name      string
 	start     func(t *testing.T) server // for histories, which never restart it
 	histories int
-	durable   func(t *testing.T) server // for sequences
+	durable   func(t *testing.T) server // for sequences; nil: none
 	sequences int
 }{
 	{"memory", startMemory, 100, startMemory, 1200},
 	{"badger", startBadgerInMemory, 60, startBadger, 40},
+	{"miniredis", startMiniredis, 30, startMiniredis, 10},
+	{"redis", startRedisServer, 60, startDurableRedis, 40},
+	{"redis behind faults", startRedisBehindFaults, 30, nil, 0},
 }
 
 // longFactor is how many times as much the long form does.

@@ -10,7 +10,7 @@
 //
 //	go test ./internal/history
 //	KEYSTORE_TEST_SEED=7 go test ./internal/history     # the same choices again
-//	KEYSTORE_TEST_LONG=1 go test -timeout 30m ./internal/history    # 25 times as much
+//	KEYSTORE_TEST_LONG=1 go test -timeout 2h ./internal/history     # 25 times as much
 //	go test ./internal/history -run TestSequences/memory -rapid.checks 100000
 //
 // The same seed makes the same choices; in which order the calls of a history
