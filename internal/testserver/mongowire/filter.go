@@ -1,0 +1,122 @@
+package mongowire
+
+import (
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// matches says whether a document has what the filter asks of its top-level
+// fields. Values of filters are data, unless they are documents whose keys begin
+// with '$'.
+func matches(filter, doc bson.Raw) (bool, error) {
+	for field, condition := range elements(filter) {
+		if strings.HasPrefix(field, "$") || strings.Contains(field, ".") {
+			return false, missing("the condition %q", field)
+		}
+		value := doc.Lookup(field)
+		if value.Type == bson.TypeArray {
+			return false, missing("a condition on an array")
+		}
+		ok, err := holds(condition, value)
+		if !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// holds says whether the value of a field meets one condition of a filter.
+func holds(condition, value bson.RawValue) (bool, error) {
+	if !hasOperators(condition) {
+		return equal(condition, value)
+	}
+	for name, operand := range elements(condition.Document()) {
+		ok, err := operator(name, operand, value)
+		if !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// hasOperators says that a condition is more than a value to be equal to.
+func hasOperators(condition bson.RawValue) bool {
+	doc, ok := condition.DocumentOK()
+	if !ok {
+		return false
+	}
+	for key := range elements(doc) {
+		return strings.HasPrefix(key, "$")
+	}
+	return false
+}
+
+func operator(name string, operand, value bson.RawValue) (bool, error) {
+	switch name {
+	case "$eq":
+		return equal(operand, value)
+	case "$ne":
+		same, err := equal(operand, value)
+		return !same, err
+	case "$exists":
+		return (value.Type != 0) == truthy(operand), nil
+	case "$in":
+		list, ok := operand.ArrayOK()
+		if !ok {
+			return false, &serverError{2, "$in needs an array"}
+		}
+		for _, member := range elements(list) {
+			if same, err := equal(member, value); same || err != nil {
+				return same, err
+			}
+		}
+		return false, nil
+	case "$gt", "$gte", "$lt", "$lte":
+		return inRange(name, operand, value)
+	}
+	return false, missing("the operator %s", name)
+}
+
+// inRange compares only values of the same kind: null is in no range but those
+// that include null itself.
+func inRange(name string, operand, value bson.RawValue) (bool, error) {
+	order, err := compare(value, operand)
+	if err != nil || rank(value.Type) != rank(operand.Type) {
+		return false, err
+	}
+	switch name {
+	case "$gt":
+		return order > 0, nil
+	case "$gte":
+		return order >= 0, nil
+	case "$lt":
+		return order < 0, nil
+	}
+	return order <= 0, nil
+}
+
+// truthy is how the server reads an operand that should be a boolean.
+func truthy(v bson.RawValue) bool {
+	if b, ok := v.BooleanOK(); ok {
+		return b
+	}
+	n, ok := v.AsFloat64OK()
+	return !ok || n != 0
+}
+
+// equalities are the fields that a document must have with these very values to
+// match the filter.
+func equalities(filter bson.Raw) fields {
+	var all fields
+	for field, condition := range elements(filter) {
+		if !hasOperators(condition) {
+			all.set(field, condition)
+			continue
+		}
+		if value := condition.Document().Lookup("$eq"); value.Type != 0 {
+			all.set(field, value)
+		}
+	}
+	return all
+}
