@@ -48,10 +48,12 @@ func (c *copier) record(ctx context.Context, t twins) (outcome, error) {
 	for try := 1; ; try++ {
 		done, err := c.write(ctx, t)
 		switch {
+		case err == nil:
+			return done, nil
 		case errors.Is(err, backend.ErrNotFound):
 			return outcome{target: isNewer}, nil // the target's program has just deleted it
 		case !errors.Is(err, backend.ErrExists) && !errors.Is(err, backend.ErrConflict):
-			return done, err
+			return outcome{}, err
 		case try == conflictTries:
 			return outcome{isDiverged, keyError(t.from.ID, ErrConflict)}, nil
 		}

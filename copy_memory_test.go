@@ -1,0 +1,88 @@
+package keystore_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/keystore"
+	"example.com/keystore/backend"
+	"example.com/keystore/memory"
+)
+
+// endless is a store of a great many keys, made as they are listed.
+type endless struct {
+	backend.Backend
+	data func(id string) []byte
+	keys int
+}
+
+func (e endless) List(_ context.Context, o backend.ListOptions) ([]backend.Record, error) {
+	first := 0
+	if o.After != "" {
+		fmt.Sscan(o.After, &first)
+		first -= 1e15 - 1
+	}
+	var page []backend.Record
+	for i := first; i < min(first+o.Limit, e.keys); i++ {
+		id := fmt.Sprint(int(1e15) + i)
+		page = append(page, backend.Record{ID: id, Owner: "owner", Data: e.data(id), Revision: 1, LastUsed: time.UnixMilli(1)})
+	}
+	return page, nil
+}
+
+func (e endless) Create(context.Context, backend.Record) error      { return nil }
+func (e endless) Touch(context.Context, map[string]time.Time) error { return nil }
+
+// bigRecord returns what makes the Data of a key of about that size.
+func bigRecord(t *testing.T, size int) func(id string) []byte {
+	store := memory.New()
+	ks := newStoreOn(t, store, keystore.Options{})
+	_, key, err := ks.Generate(t.Context(), keystore.KeyParams{Owner: "owner", Metadata: map[string]string{"m": strings.Repeat("m", size)}})
+	require.NoError(t, err)
+	data := everyRecord(t, store)[0].Data
+	body := data[:len(data)-4]
+	return func(id string) []byte {
+		body := bytes.Replace(body, []byte(key.ID), []byte(id), 1)
+		return binary.BigEndian.AppendUint32(body, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+	}
+}
+
+// TestCopyAndCompareHoldLittleInMemory moves 100 MB of records between stores
+// that keep nothing.
+func TestCopyAndCompareHoldLittleInMemory(t *testing.T) {
+	const keys, size, bound = 50_000, 2000, 12 << 20
+	data := bigRecord(t, size)
+	from := endless{memory.New(), data, keys}
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, calls := inUse(), 0
+	watch := func() {
+		if calls++; calls%10 == 0 {
+			require.Less(t, inUse(), before+bound)
+		}
+	}
+	result, err := keystore.Copy(t.Context(), from, endless{memory.New(), data, 0}, &keystore.CopyOptions{
+		Progress: func(keystore.CopyResult) { watch() },
+	})
+	require.NoError(t, err)
+	require.Equal(t, int64(keys), result.Created)
+	require.Greater(t, calls, 50)
+	calls = 0
+	compared, err := keystore.Compare(t.Context(), from, from, &keystore.CompareOptions{Progress: func(keystore.CompareResult) { watch() }})
+	require.NoError(t, err)
+	require.Equal(t, keystore.CompareResult{Same: keys}, compared)
+	require.Greater(t, calls, 50)
+}
