@@ -49,11 +49,18 @@ func bigRecord(t *testing.T, size int) func(id string) []byte {
 	_, key, err := ks.Generate(t.Context(), keystore.KeyParams{Owner: "owner", Metadata: map[string]string{"m": strings.Repeat("m", size)}})
 	require.NoError(t, err)
 	data := everyRecord(t, store)[0].Data
+	return func(id string) []byte { return underID(data, key.ID, id) }
+}
+
+// underID is the Data of a key under another id.
+func underID(data []byte, old, id string) []byte {
+	return resealed(bytes.Replace(data, []byte(old), []byte(id), 1))
+}
+
+// resealed is Data with the checksum that it should have.
+func resealed(data []byte) []byte {
 	body := data[:len(data)-4]
-	return func(id string) []byte {
-		body := bytes.Replace(body, []byte(key.ID), []byte(id), 1)
-		return binary.BigEndian.AppendUint32(body, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
-	}
+	return binary.BigEndian.AppendUint32(body, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // TestCopyAndCompareHoldLittleInMemory moves 100 MB of records between stores

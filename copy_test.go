@@ -2,9 +2,7 @@ package keystore_test
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"testing"
 	"time"
 
@@ -282,13 +280,23 @@ func TestCopyRaisesLastUses(t *testing.T) {
 	}
 }
 
+// another is somebody else's key under the same id.
+func (m *move) another(id string) backend.Record {
+	m.t.Helper()
+	store := memory.New()
+	_, key, err := newStoreOn(m.t, store, keystore.Options{}).Generate(m.t.Context(), keystore.KeyParams{Owner: "somebody else"})
+	require.NoError(m.t, err)
+	r := everyRecord(m.t, store)[0]
+	r.ID, r.Data = id, underID(r.Data, key.ID, id)
+	return r
+}
+
 // Ids are random, so this takes somebody's mistake; it must not hand a key over.
 func TestCopyNeverTouchesAnotherOwnersKey(t *testing.T) {
 	m := newMove(t)
 	token, key := generate(t, m.source)
 	m.revoke(m.source, key.ID, "s")
-	other := everyRecord(t, m.from)[0]
-	other.Owner = "somebody else"
+	other := m.another(key.ID)
 	require.NoError(t, m.to.Create(t.Context(), other))
 	require.NoError(t, m.from.Touch(t.Context(), map[string]time.Time{key.ID: time.Now()}))
 	before := everyRecord(t, m.to)
@@ -317,8 +325,7 @@ func TestCopyPassesOverWhatItCannotRead(t *testing.T) {
 	spoil(m.from, ids[1], flip)
 	spoil(m.from, ids[2], func(data []byte) []byte { // written by a later version
 		data[0]++
-		data = data[:len(data)-4]
-		return binary.BigEndian.AppendUint32(data, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
+		return resealed(data)
 	})
 	spoil(m.from, ids[3], func([]byte) []byte { return nil })
 	m.rename(m.source, ids[4], "s")
@@ -351,10 +358,7 @@ func TestCopyNamesTheFirstProblemsAndCountsAll(t *testing.T) {
 	m := newMove(t)
 	for range 150 {
 		_, key := generate(t, m.source)
-		r, err := m.from.Get(t.Context(), key.ID)
-		require.NoError(t, err)
-		r.Owner = "somebody else"
-		require.NoError(t, m.to.Create(t.Context(), r))
+		require.NoError(t, m.to.Create(t.Context(), m.another(key.ID)))
 	}
 	result, err := keystore.Copy(t.Context(), m.from, m.to, keystore.InPages(40))
 	require.ErrorIs(t, err, keystore.ErrConflict)

@@ -39,18 +39,19 @@ func (t twins) relation() (relation, error) {
 	if err := from.open(t.from, t.from.ID); err != nil {
 		return isDamaged, fmt.Errorf("source: %w", err)
 	}
-	switch {
-	case t.to == nil:
+	if t.to == nil {
 		return isMissing, nil
+	}
+	if err := to.open(t.to, t.from.ID); err != nil {
+		return isDamaged, fmt.Errorf("target: %w", err)
+	}
+	switch {
 	case t.from.Owner != t.to.Owner:
 		return isDiverged, keyError(t.from.ID, fmt.Errorf("%w: in the target it belongs to another owner", ErrConflict))
 	case bytes.Equal(t.from.Data, t.to.Data) && t.from.PurgeAt.Equal(t.to.PurgeAt):
 		return isSame, nil
 	case bytes.Equal(t.from.Data, t.to.Data):
 		return isOlder, nil // no keystore makes this; the source's PurgeAt is as good as any
-	}
-	if err := to.open(t.to, t.from.ID); err != nil {
-		return isDamaged, fmt.Errorf("target: %w", err)
 	}
 	rel := from.relation(&to)
 	if rel == isDiverged || rel == isUnrevoked {
