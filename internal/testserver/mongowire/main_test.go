@@ -47,3 +47,11 @@ func d(pairs ...any) bson.D {
 	}
 	return doc
 }
+
+// extJSON is a document as JSON with plain numbers.
+func extJSON(t testing.TB, doc bson.Raw) string {
+	t.Helper()
+	text, err := bson.MarshalExtJSON(doc, false, false)
+	require.NoError(t, err)
+	return string(text)
+}

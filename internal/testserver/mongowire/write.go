@@ -83,9 +83,10 @@ func (s *Store) update(cmd Command) (Reply, bool, error) {
 		if err := checkStatement(statement, "q", "u", "multi", "upsert"); err != nil {
 			return err
 		}
-		query, update := statement.Lookup("q").Document(), documents(statement.Lookup("u"))
-		if len(update) == 0 {
-			return missing("an update by a pipeline")
+		query, okQuery := statement.Lookup("q").DocumentOK()
+		update, okUpdate := statement.Lookup("u").DocumentOK()
+		if !okQuery || !okUpdate {
+			return missing("an update that is not by documents")
 		}
 		found, err := c.find(query, nil)
 		if err != nil {
@@ -95,7 +96,7 @@ func (s *Store) update(cmd Command) (Reply, bool, error) {
 			found = found[:1]
 		}
 		for _, old := range found {
-			changed, err := s.replace(c, old, update[0])
+			changed, err := s.replace(c, old, update)
 			if err != nil {
 				return err
 			}
@@ -105,7 +106,7 @@ func (s *Store) update(cmd Command) (Reply, bool, error) {
 			}
 		}
 		if upsert, _ := statement.Lookup("upsert").BooleanOK(); upsert && len(found) == 0 {
-			doc, err := s.upsert(c, cmd.Namespace(), query, update[0])
+			doc, err := s.upsert(c, cmd.Namespace(), query, update)
 			if err != nil {
 				return err
 			}
@@ -125,7 +126,11 @@ func (s *Store) delete(cmd Command) (Reply, bool, error) {
 		if err := checkStatement(statement, "q", "limit"); err != nil {
 			return err
 		}
-		found, err := c.find(statement.Lookup("q").Document(), nil)
+		query, ok := statement.Lookup("q").DocumentOK()
+		if !ok {
+			return missing("a delete that is not by a document")
+		}
+		found, err := c.find(query, nil)
 		if err != nil {
 			return err
 		}
@@ -173,7 +178,7 @@ func (s *Store) findAndModify(cmd Command) (Reply, bool, error) {
 	} else {
 		update, ok := cmd.Body.Lookup("update").DocumentOK()
 		if !ok {
-			return Reply{}, false, missing("an update by a pipeline")
+			return Reply{}, false, missing("an update that is not by a document")
 		}
 		last = append(last, bson.E{Key: "updatedExisting", Value: old != nil})
 		if upsert, _ := cmd.Body.Lookup("upsert").BooleanOK(); old != nil {
