@@ -23,15 +23,11 @@ func (b *Backend) enter(ctx context.Context) error {
 	return nil
 }
 
-// do runs work, which returns what it found and whether it may be repeated. It
-// returns when ctx ends, with the error that giveUp makes. Work may go on then,
-// until it notices: go-redis does not look at a context while it waits for a reply,
-// if at all, and then at the deadline only. So work must own what it uses.
-func do[T any](ctx context.Context, b *Backend, giveUp func(context.Context) error, work func() (T, error)) (T, error) {
-	var none T
-	if err := b.enter(ctx); err != nil {
-		return none, refused(err)
-	}
+// await runs the work of a call that was admitted, and returns its results, or the
+// error that giveUp makes when ctx ends first. Work may go on then, until it
+// notices: go-redis looks at no context while it waits for a reply but for the
+// deadline, and at that only if its settings say so. So work must own what it uses.
+func await[T any](ctx context.Context, b *Backend, giveUp func(context.Context) error, work func() (T, error)) (T, error) {
 	if ctx.Done() == nil {
 		defer b.work.Done()
 		return work()
@@ -55,13 +51,22 @@ func do[T any](ctx context.Context, b *Backend, giveUp func(context.Context) err
 	case r := <-done: // both at once: the better answer
 		return r.v, r.err
 	default:
+		var none T
 		return none, giveUp(ctx)
 	}
 }
 
-// read is do for what changes nothing.
+// read admits a call that changes nothing, and awaits it.
 func read[T any](ctx context.Context, b *Backend, work func() (T, error)) (T, error) {
-	return do(ctx, b, contextError, func() (T, error) {
+	if err := b.enter(ctx); err != nil {
+		var none T
+		return none, err
+	}
+	return awaitRead(ctx, b, work)
+}
+
+func awaitRead[T any](ctx context.Context, b *Backend, work func() (T, error)) (T, error) {
+	return await(ctx, b, contextError, func() (T, error) {
 		v, err := work()
 		if err != nil && b.isClosing() {
 			err = backend.ErrClosed
@@ -72,14 +77,14 @@ func read[T any](ctx context.Context, b *Backend, work func() (T, error)) (T, er
 
 func (b *Backend) isClosing() bool { return b.life.Err() != nil }
 
-// Retries of a write end after about 1.3 s, for a failover takes longer than a
-// caller should wait without being told.
+// Writes are tried for about 1.3 s, for a failover takes longer than a caller should
+// wait without being told.
 const (
 	maxTries = 10
 	maxPause = 250 * time.Millisecond
 )
 
-// pause waits before the next try, and reports whether there is to be one.
+// pause waits after a try that failed, and reports whether there is to be another.
 func (b *Backend) pause(ctx context.Context, try int) bool {
 	if try >= maxTries || ctx.Err() != nil || b.isClosing() {
 		return false
@@ -94,33 +99,4 @@ func (b *Backend) pause(ctx context.Context, try int) bool {
 	case <-b.life.Done():
 	}
 	return false
-}
-
-// mutate sends i until it is executed. An attempt that got no reply may have been:
-// the first such error is returned beside the reply to a later attempt. Where
-// repeating is wrong it ends the call, as an error.
-func (b *Backend) mutate(ctx context.Context, i *invocation, repeatable bool) (reply any, doubt, err error) {
-	for try := 1; ; try++ {
-		reply, err := i.run(ctx, b.client)
-		if err == nil {
-			return reply, doubt, nil
-		}
-		again := repeatable
-		if certain(err) {
-			again = worthRetrying(err)
-		} else if doubt == nil {
-			doubt = err
-		}
-		if again && b.pause(ctx, try) {
-			continue
-		}
-		switch {
-		case doubt != nil:
-			return nil, doubt, unknownOutcome(doubt)
-		case b.isClosing():
-			return nil, nil, backend.ErrClosed
-		default:
-			return nil, nil, refused(failed(err))
-		}
-	}
 }

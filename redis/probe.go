@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -82,15 +83,13 @@ func (w *watch) probe(ctx context.Context) <-chan round {
 		defer cancel()
 		var r round
 		var mu sync.Mutex
+		var count atomic.Int32
 		r.err = w.b.eachMaster(ctx, func(ctx context.Context, client goredis.UniversalClient) error {
-			mu.Lock()
-			payload := fmt.Sprintf("%s%s:%d:%d", probeMark, w.nonce, number, len(r.masters))
-			r.masters = append(r.masters, "")
-			mu.Unlock()
+			payload := fmt.Sprintf("%s%s:%d:%d", probeMark, w.nonce, number, count.Add(1))
 			master, err := w.probeOne(ctx, client, payload)
 			mu.Lock()
+			defer mu.Unlock()
 			r.masters = append(r.masters, master)
-			mu.Unlock()
 			return err
 		})
 		slices.Sort(r.masters)

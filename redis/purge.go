@@ -19,8 +19,11 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 	if err != nil {
 		return 0, refused(err)
 	}
+	if err := b.enter(ctx); err != nil {
+		return 0, refused(err)
+	}
 	p := purge{b: b, now: until}
-	count, err := do(ctx, b, endedDuring, func() (int, error) {
+	return await(ctx, b, endedDuring, func() (int, error) {
 		for p.deleted < limit {
 			more, err := p.round(ctx, limit-p.deleted)
 			if err != nil && b.isClosing() {
@@ -35,7 +38,6 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 		}
 		return p.deleted, nil
 	})
-	return count, err
 }
 
 // purge is the state of one Purge.

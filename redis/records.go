@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -31,11 +30,11 @@ func (b *Backend) Create(ctx context.Context, r backend.Record) error {
 		return refused(err)
 	}
 	s := b.names.shard(r.ID)
-	return b.change(ctx, &invocation{
+	return b.apply(ctx, true, invocation{
 		script: createScript,
 		keys:   []string{s.record + r.ID, s.ids, s.owners, s.purge},
 		args:   []any{b.names.channel, r.ID, ownerMember(r.Owner, r.ID), score, value},
-	}, true)
+	})
 }
 
 // Update implements [backend.Backend]. It refuses data over 64 KiB. A record whose
@@ -50,66 +49,50 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 		return refused(err)
 	}
 	s := b.names.shard(r.ID)
-	return b.change(ctx, &invocation{
+	return b.apply(ctx, true, invocation{
 		script: updateScript,
 		keys:   []string{s.record + r.ID, s.purge},
 		args:   []any{b.names.channel, r.ID, bytesOf(r.Revision), bytesOf(r.Revision + 1), bytesOf(purgeAt), score, bytes.Clone(r.Data)}, // cloned, since the write may outlive the call
-	}, true)
+	})
 }
 
 // Delete implements [backend.Backend]. It also deletes a record that cannot be read.
 func (b *Backend) Delete(ctx context.Context, id string) error {
 	s := b.names.shard(id)
-	return b.change(ctx, &invocation{
+	// Not to be repeated: meanwhile another writer may have made the record again.
+	return b.apply(ctx, false, invocation{
 		script: deleteScript,
 		keys:   []string{s.record + id, s.ids, s.owners, s.purge},
 		args:   []any{b.names.channel, id},
-	}, false) // another writer may have made the record again meanwhile
-}
-
-// change runs a script on one record and turns its reply into the answer of the
-// contract. An answer that an earlier attempt may have caused is none.
-func (b *Backend) change(ctx context.Context, i *invocation, repeatable bool) error {
-	_, err := do(ctx, b, endedDuring, func() (struct{}, error) {
-		reply, doubt, err := b.mutate(ctx, i, repeatable)
-		if err != nil {
-			return struct{}{}, err
-		}
-		err = answer(i.script, reply)
-		if err != nil && doubt != nil {
-			err = unknownOutcome(doubt)
-		}
-		return struct{}{}, err
 	})
-	return err
-}
-
-func answer(s *script, reply any) error {
-	switch text, _ := reply.(string); {
-	case text == "ok", text == "none" && s == deleteScript:
-		return nil
-	case text == "none":
-		return errGone
-	case text == "exists":
-		return backend.ErrExists
-	case text == "conflict":
-		return errConflict
-	case text == "version":
-		return refused(fmt.Errorf("redis: not changed: %w", envelope.ErrVersion))
-	case text == "malformed":
-		return refused(fmt.Errorf("redis: not changed: %w", envelope.ErrMalformed))
-	}
-	return errors.New("redis: a script returned what it never does")
 }
 
 // Get implements [backend.Backend]. A record that is damaged or of a later version
 // comes without Data, which no reader takes for a key.
 func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
 	key := b.names.key(id)
-	return read(ctx, b, func() (backend.Record, error) {
+	if err := b.enter(ctx); err != nil {
+		return backend.Record{}, err
+	}
+	if attempt := b.direct.begin(ctx); attempt != nil {
+		cmd := onceGet{goredis.NewStringCmd(attempt, "get", key)}
+		_ = b.client.Process(attempt, cmd) // the command has its error
+		r, err := found(id, cmd.StringCmd)
+		if err == nil || errors.Is(err, backend.ErrNotFound) {
+			b.work.Done()
+			return r, err
+		}
+		b.direct.failed(attempt)
+	}
+	return awaitRead(ctx, b, func() (backend.Record, error) {
 		return found(id, b.client.Get(ctx, key))
 	})
 }
+
+// onceGet is a GET that go-redis does not repeat.
+type onceGet struct{ *goredis.StringCmd }
+
+func (onceGet) NoRetry() bool { return true }
 
 // found makes a record of the reply to GET.
 func found(id string, cmd *goredis.StringCmd) (backend.Record, error) {

@@ -24,6 +24,7 @@ type Backend struct {
 	names   *layout
 	options Options
 	log     *slog.Logger
+	direct  *direct
 
 	admission sync.RWMutex // guards closed, and adding to work
 	closed    bool
@@ -90,6 +91,7 @@ func newBackend(client goredis.UniversalClient, owned bool, o Options) *Backend 
 		names:   newLayout(o.Namespace),
 		options: o,
 		log:     o.Logger.With("package", "redis"),
+		direct:  newDirect(client),
 	}
 	b.life, b.end = context.WithCancel(context.Background())
 	return b

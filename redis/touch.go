@@ -31,7 +31,10 @@ func (b *Backend) Touch(ctx context.Context, used map[string]time.Time) error {
 		c.keys = append(c.keys, b.names.shards[n].record+id)
 		c.args = append(c.args, bytesOf(at))
 	}
-	_, err := do(ctx, b, endedDuring, func() (struct{}, error) {
+	if err := b.enter(ctx); err != nil {
+		return refused(err)
+	}
+	_, err := await(ctx, b, endedDuring, func() (struct{}, error) {
 		return struct{}{}, b.touch(ctx, chunks)
 	})
 	return err

@@ -100,12 +100,14 @@ func (w *watch) resubscribe(ctx context.Context) (*subscription, error) {
 // subscription is a connection on which the server sends what is published.
 type subscription struct {
 	pubsub    *goredis.PubSub
-	confirmed chan struct{} // closed when it is in force
-	lost      chan struct{} // closed when it is not any more, or never will be
-	err       error         // why; set before lost is closed
+	end       context.CancelFunc // of what go-redis does to repair it
+	confirmed chan struct{}      // closed when it is in force
+	lost      chan struct{}      // closed when it is not any more, or never will be
+	err       error              // why; set before lost is closed
 }
 
 func (s *subscription) close() {
+	s.end()
 	_ = s.pubsub.Close()
 	<-s.lost
 }
@@ -117,7 +119,9 @@ func (w *watch) subscribe(ctx context.Context) (*subscription, error) {
 		confirmed: make(chan struct{}),
 		lost:      make(chan struct{}),
 	}
-	go w.receive(s)
+	var alive context.Context
+	alive, s.end = context.WithCancel(context.Background())
+	go w.receive(alive, s)
 	select {
 	case <-s.confirmed:
 		return s, nil
@@ -133,11 +137,11 @@ func (w *watch) subscribe(ctx context.Context) (*subscription, error) {
 // receive reads until the subscription fails or is closed. It never waits for the
 // reader of the watch. go-redis would subscribe again by itself, and lose messages
 // meanwhile: that is taken for a failure as well.
-func (w *watch) receive(s *subscription) {
+func (w *watch) receive(alive context.Context, s *subscription) {
 	defer close(s.lost)
 	for {
 		// Without a deadline: one that passes amid a message would lose its beginning.
-		message, err := s.pubsub.Receive(context.Background())
+		message, err := s.pubsub.Receive(alive)
 		if err != nil {
 			s.err = err
 			return

@@ -6,12 +6,16 @@ end
 -- A key that holds no string is an error here, and is deleted like a record whose
 -- owner cannot be told.
 local old = redis.pcall('GET', KEYS[1])
+if type(old) == 'table' and not old.err:find('WRONGTYPE', 1, true) then
+  return old
+end
 redis.call('PUBLISH', ARGV[1], ARGV[2])
-redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[2])
 redis.call('ZREM', KEYS[4], ARGV[2])
 if type(old) == 'string' and #old >= 27 and old:byte(1) == 1 then
   local owner = old:sub(28, 27 + old:byte(26) * 256 + old:byte(27))
   redis.call('ZREM', KEYS[3], owner .. '\0' .. ARGV[2])
 end
+-- Last, so that a script that stops at an error has not deleted the record.
+redis.call('DEL', KEYS[1])
 return 'ok'

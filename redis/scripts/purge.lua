@@ -2,8 +2,8 @@
 -- it. Arguments: channel, now as the 8 bytes of a header's purge time, then the
 -- id of each of the records, as the purge times named it.
 --
--- Returns how many records it deleted, and how many entries of the purge times it
--- left as they are because their record cannot be read.
+-- Returns how many records it deleted, and how many entries stay at the head of
+-- the purge times, because their record cannot be read.
 
 -- Strings are not compared with <, which follows the locale of the server.
 local function later(a, b)
@@ -25,29 +25,34 @@ local function score(time)
   return string.format('%.0f', (high - 2147483648) * 4294967296 + low)
 end
 
+local now = ARGV[2]
 local deleted, left = 0, 0
 for i = 4, #KEYS do
   local key, id = KEYS[i], ARGV[i - 1]
-  local record = redis.pcall('GET', key)
-  if type(record) == 'table' and not record.err:find('WRONGTYPE', 1, true) then
-    return record
+  local head = redis.pcall('GETRANGE', key, 0, 26)
+  if type(head) == 'table' and not head.err:find('WRONGTYPE', 1, true) then
+    return head
   end
-  if not record then
+  if head == '' and redis.call('EXISTS', key) == 0 then
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZREM', KEYS[3], id)
-  elseif type(record) == 'table' or #record < 27 or record:byte(1) ~= 1 then
+  elseif type(head) == 'table' or #head < 27 or head:byte(1) ~= 1 then
     left = left + 1
   else
-    local at = record:sub(18, 25)
+    local at = head:sub(18, 25)
     if at == '\0\0\0\0\0\0\0\0' then
       redis.call('ZREM', KEYS[3], id)
-    elseif later(at, ARGV[2]) then
+    elseif later(at, now) then
       redis.call('ZADD', KEYS[3], score(at), id)
+      if score(at) == score(now) then -- so far in the future that scores are not exact
+        left = left + 1
+      end
     else
+      local owner = redis.call('GETRANGE', key, 27, 26 + head:byte(26) * 256 + head:byte(27))
       redis.call('PUBLISH', ARGV[1], id)
       redis.call('DEL', key)
       redis.call('ZREM', KEYS[1], id)
-      redis.call('ZREM', KEYS[2], record:sub(28, 27 + record:byte(26) * 256 + record:byte(27)) .. '\0' .. id)
+      redis.call('ZREM', KEYS[2], owner .. '\0' .. id)
       redis.call('ZREM', KEYS[3], id)
       deleted = deleted + 1
     end
