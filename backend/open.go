@@ -85,8 +85,16 @@ func Open(ctx context.Context, rawURL string, o *OpenOptions) (Backend, error) {
 
 // ownDrivers are the packages of this module that register a scheme.
 var ownDrivers = map[string]string{
-	"badger": "example.com/keystore/badger",
-	"memory": "example.com/keystore/memory",
+	"badger":          "example.com/keystore/badger",
+	"memory":          "example.com/keystore/memory",
+	"redis":           "example.com/keystore/redis",
+	"rediss":          "example.com/keystore/redis",
+	"redis+cluster":   "example.com/keystore/redis",
+	"rediss+cluster":  "example.com/keystore/redis",
+	"redis+sentinel":  "example.com/keystore/redis",
+	"rediss+sentinel": "example.com/keystore/redis",
+	"mongodb":         "example.com/keystore/mongo",
+	"mongodb+srv":     "example.com/keystore/mongo",
 }
 
 func importHint(scheme string) string {

@@ -86,6 +86,10 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 		require.Contains(t, text, "`"+name+"`")
 		require.Contains(t, root.UsageString(), name)
 	}
+	for _, name := range []string{"KEYSTORE_COPY_FROM", "KEYSTORE_COPY_TO"} {
+		require.Contains(t, text, "`"+name+"`")
+		require.Contains(t, (&app{}).copy().Long, name)
+	}
 }
 
 // TestJSONOfEveryCommand checks the fields that docs/cli.md names.
@@ -115,12 +119,20 @@ func TestJSONOfEveryCommand(t *testing.T) {
 		{[]string{"revoke", "--owner", "alice"}, []string{"revoked"}},
 		{[]string{"delete", other}, []string{"deleted"}},
 		{[]string{"purge"}, []string{"purged"}},
+		{[]string{"copy", u.env["KEYSTORE_URL"], "memory://"}, fieldsOf(t, string(jsonLine(copyView{})))},
+		{[]string{"copy", "memory://", newStoreCalled("empty", nil), "--verify-only"}, fieldsOf(t, string(jsonLine(compareView{})))},
 		{[]string{"digests"}, []string{"sha256$"}},
 		{[]string{"version"}, []string{"go", "schemes", "version"}},
 	} {
 		out := u.must(t, append(c.args, "--json")...)
 		for line := range strings.Lines(out) {
 			require.Equal(t, c.fields, fieldsOf(t, line), c.args)
+		}
+	}
+	for _, view := range []any{copyView{}, compareView{}} {
+		for _, name := range fieldsOf(t, string(jsonLine(view))) {
+			require.Contains(t, docs(t), `"`+name+`":`)
+			require.Contains(t, docs(t), "`"+name+"`", "what it means")
 		}
 	}
 	r := u.run("lookup", "--json") // superseded, and then revoked

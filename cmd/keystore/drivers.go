@@ -4,4 +4,5 @@ package main
 import (
 	_ "example.com/keystore/badger"
 	_ "example.com/keystore/memory"
+	_ "example.com/keystore/redis"
 )

@@ -109,14 +109,16 @@ type shared struct {
 }
 
 // newStore makes a store, whose calls fail as the plan says, and returns its URL.
-func newStore(t *testing.T, plan faulty.Plan) string {
+func newStore(t *testing.T, plan faulty.Plan) string { return newStoreCalled(t.Name(), plan) }
+
+func newStoreCalled(name string, plan faulty.Plan) string {
 	stores.Lock()
 	defer stores.Unlock()
 	if stores.byName == nil {
 		stores.byName = make(map[string]shared)
 	}
-	stores.byName[t.Name()] = shared{new(memory.Store), plan}
-	return "shared://" + t.Name()
+	stores.byName[name] = shared{new(memory.Store), plan}
+	return "shared://" + name
 }
 
 // keystoreOf is a second way to the store of the test, without faults.

@@ -80,9 +80,9 @@ func (a *app) root() *cobra.Command {
 		Long: `keystore manages the API keys of a store: it makes them, looks tokens up, and
 changes, rotates, revokes and lists keys.
 
-The store is a URL, such as badger:///var/lib/keys, in --store or KEYSTORE_URL;
-the default is a folder of yours. A token is never an argument: it is read from
-standard input or from a file.`,
+The store is a URL, such as badger:///var/lib/keys or redis://host:6379/0, in
+--store or KEYSTORE_URL; the default is a folder of yours. A token is never an
+argument: it is read from standard input or from a file.`,
 		Example: `  keystore generate --owner alice --scope 'orders:*' --ttl 90d
   keystore lookup --scope orders:read <token
   keystore list --owner alice`,
@@ -112,7 +112,7 @@ standard input or from a file.`,
 	}
 	add(groupKeys, a.generate(), a.lookup(), a.get(), a.list(), a.update(), a.expire(),
 		a.rotate(), a.endGrace(), a.revoke(), a.disable(), a.enable(), a.delete())
-	add(groupStore, a.purge(), a.digests(), a.backup(), a.restore())
+	add(groupStore, a.purge(), a.digests(), a.backup(), a.restore(), a.copy())
 	add(groupTool, a.version())
 	a.addHelp(root)
 	a.addCompletion(root)

@@ -53,19 +53,29 @@ func (a *app) withBackend(cmd *cobra.Command, absent absence, do func(context.Co
 	if err != nil {
 		return err
 	}
-	ctx, log := cmd.Context(), a.logger()
-	b, err := backend.Open(ctx, rawURL, &backend.OpenOptions{Logger: log})
+	b, err := a.openBackend(cmd.Context(), rawURL)
+	if err != nil {
+		return err
+	}
+	defer a.closeBackend(b)
+	return explained(do(cmd.Context(), b))
+}
+
+func (a *app) openBackend(ctx context.Context, rawURL string) (backend.Backend, error) {
+	b, err := backend.Open(ctx, rawURL, &backend.OpenOptions{Logger: a.logger()})
 	switch {
 	case errors.Is(err, backend.ErrInvalidURL):
-		return openError(fmt.Errorf("%w URL: %w", keystore.ErrInvalid, err))
+		return nil, openError(fmt.Errorf("%w URL: %w", keystore.ErrInvalid, err))
 	case err != nil:
-		return openError(fmt.Errorf("%w: open: %w", keystore.ErrUnavailable, err))
+		return nil, openError(fmt.Errorf("%w: open: %w", keystore.ErrUnavailable, err))
 	}
-	err = do(ctx, b)
-	if closing := b.Close(); closing != nil {
-		log.Warn("closing the store failed", "error", errorText(closing))
+	return b, nil
+}
+
+func (a *app) closeBackend(b backend.Backend) {
+	if err := b.Close(); err != nil { // what was acknowledged is stored all the same
+		a.logger().Warn("closing the store failed", "error", errorText(err))
 	}
-	return explained(err)
 }
 
 // storeURL returns the URL to open.
@@ -79,13 +89,21 @@ func (a *app) storeURL(absent absence) (string, error) {
 			return "", err
 		}
 	}
-	if known := backend.Schemes(); !slices.Contains(known, schemeOf(s.text)) {
-		return "", usagef("%s: the URL of a store begins with %s://", s.from, strings.Join(known, ":// or "))
+	if err := s.checkScheme(); err != nil {
+		return "", err
 	}
 	if absent == mustExist {
 		return neverCreate(s.text), nil
 	}
 	return s.text, nil
+}
+
+// checkScheme refuses what does not begin like the URL of a store.
+func (s setting) checkScheme() error {
+	if known := backend.Schemes(); !slices.Contains(known, schemeOf(s.text)) {
+		return usagef("%s: the URL of a store begins with one of %s://", s.from, strings.Join(known, "://, "))
+	}
+	return nil
 }
 
 func schemeOf(rawURL string) string {
@@ -151,8 +169,8 @@ func openError(err error) error {
 		return unavailable(err, "the folder is open in "+who+", and belongs to one process at a time: "+
 			"stop that program for the moment, or have it manage its keys itself, through the library")
 	case errors.Is(err, badger.ErrNoStore):
-		return unavailable(err, "the folder holds no store: is --store (or KEYSTORE_URL) right, and its disk mounted? "+
-			"Only generate and restore make a new one")
+		return unavailable(err, "the folder holds no store: is its URL right, and its disk mounted? "+
+			"Only generate, restore and, in TO, copy make a new one")
 	}
 	if errors.Is(err, badger.ErrDamagedTable) {
 		return &failure{status: statusCorrupt, cause: err, text: errorText(err) + ". Restore a backup into another folder"}

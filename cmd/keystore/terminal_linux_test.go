@@ -109,3 +109,25 @@ func TestBackupIsNotForATerminal(t *testing.T) {
 		require.Contains(t, errOut.String(), "redirect")
 	}
 }
+
+// TestCopyCountsOnATerminal also shows that the line is gone in the end, and that
+// there is none with --json.
+func TestCopyCountsOnATerminal(t *testing.T) {
+	for _, flag := range []string{"--verify", "--json"} {
+		from, to := newStore(t, nil), newStoreCalled(t.Name()+flag, nil)
+		fill(t)
+		_, terminal, shown := openTerminal(t)
+		var out bytes.Buffer
+		code := run(t.Context(), []string{"copy", from, to, flag}, system{nil, &out, terminal, os.Getenv})
+		require.Zero(t, code)
+		_, err := terminal.WriteString("end")
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return strings.Contains(shown(), "end") }, soon, time.Millisecond)
+		if flag == "--json" {
+			require.Equal(t, "end", shown())
+			continue
+		}
+		require.Regexp(t, `^\rcopied 500 keys, \d+ a second *\r +\r\rcompared 500 keys, \d+ a second *\r +\rend$`, shown())
+		require.NotContains(t, out.String(), "\r")
+	}
+}
