@@ -2,8 +2,22 @@ package redis
 
 import goredis "github.com/redis/go-redis/v9"
 
-// What tests need to see of a backend.
+// What tests need to see of the driver.
 
 func Client(b *Backend) goredis.UniversalClient { return b.client }
 
 func RecordKey(b *Backend, id string) string { return b.names.key(id) }
+
+type ShardNames struct{ Record, IDs, Owners, Purge string }
+
+func Names(namespace string) []ShardNames {
+	var all []ShardNames
+	for _, s := range newLayout(namespace).shards {
+		all = append(all, ShardNames{s.record, s.ids, s.owners, s.purge})
+	}
+	return all
+}
+
+func Channel(namespace string) string { return newLayout(namespace).channel }
+
+func ShardOf(id string) int { return shardOf(id) }

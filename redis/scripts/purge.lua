@@ -48,13 +48,18 @@ for i = 4, #KEYS do
         left = left + 1
       end
     else
-      local owner = redis.call('GETRANGE', key, 27, 26 + head:byte(26) * 256 + head:byte(27))
-      redis.call('PUBLISH', ARGV[1], id)
-      redis.call('DEL', key)
-      redis.call('ZREM', KEYS[1], id)
-      redis.call('ZREM', KEYS[2], owner .. '\0' .. id)
-      redis.call('ZREM', KEYS[3], id)
-      deleted = deleted + 1
+      local length = head:byte(26) * 256 + head:byte(27)
+      local owner = redis.call('GETRANGE', key, 27, 26 + length)
+      if #owner < length then
+        left = left + 1
+      else
+        redis.call('PUBLISH', ARGV[1], id)
+        redis.call('DEL', key)
+        redis.call('ZREM', KEYS[1], id)
+        redis.call('ZREM', KEYS[2], owner .. '\0' .. id)
+        redis.call('ZREM', KEYS[3], id)
+        deleted = deleted + 1
+      end
     end
   end
 end
