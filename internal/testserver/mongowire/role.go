@@ -1,10 +1,6 @@
 package mongowire
 
-import (
-	"time"
-
-	"go.mongodb.org/mongo-driver/v2/bson"
-)
+import "go.mongodb.org/mongo-driver/v2/bson"
 
 // Role is what the server says of itself in its answer to hello.
 type Role int32
@@ -48,7 +44,7 @@ func (s *Server) hello() Reply {
 		{Key: "maxBsonObjectSize", Value: int32(maxDocumentLen)},
 		{Key: "maxMessageSizeBytes", Value: int32(maxMessageLen)},
 		{Key: "maxWriteBatchSize", Value: int32(100_000)},
-		{Key: "localTime", Value: time.Now()},
+		{Key: "localTime", Value: s.now()},
 		{Key: "logicalSessionTimeoutMinutes", Value: int32(30)},
 		{Key: "minWireVersion", Value: int32(0)},
 		{Key: "maxWireVersion", Value: int32(25)}, // MongoDB 8.0

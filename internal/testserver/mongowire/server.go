@@ -23,6 +23,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -30,8 +31,9 @@ import (
 // Handler answers a command. It is called on the goroutine of the connection that
 // the command came by, one command at a time for each connection.
 //
-// The zero Reply stands for the usual answer to ping, endSessions and the like,
-// and is [NotImplemented] for commands that have none. Handlers do not see hello;
+// The zero Reply stands for the usual answer to hello, ping, endSessions and the
+// like, and is [NotImplemented] for commands that have none. Handlers see a hello
+// only if it is the program's own, not those by which the driver watches the server;
 // see [Role].
 type Handler func(cmd Command) Reply
 
@@ -41,8 +43,9 @@ type Server struct {
 	handler  Handler
 	listener net.Listener
 	role     atomic.Int32
-	election atomic.Uint32 // how often the server became primary
-	messages atomic.Int32  // ids of the messages that it sends
+	clock    atomic.Pointer[func() time.Time] // nil: the machine's
+	election atomic.Uint32                    // how often the server became primary
+	messages atomic.Int32                     // ids of the messages that it sends
 	closed   chan struct{}
 	running  sync.WaitGroup
 
@@ -75,6 +78,17 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // URL names the server, without a database.
 func (s *Server) URL() string { return "mongodb://" + s.Addr() + "/" }
+
+// SetClock sets the time that the server tells in its answer to hello, which is not
+// the one of [Store.SetClock].
+func (s *Server) SetClock(clock func() time.Time) { s.clock.Store(&clock) }
+
+func (s *Server) now() time.Time {
+	if clock := s.clock.Load(); clock != nil {
+		return (*clock)()
+	}
+	return time.Now()
+}
 
 // Disconnect closes the connections of all clients. They may connect again.
 func (s *Server) Disconnect() {
@@ -159,7 +173,7 @@ func (s *Server) serve(conn net.Conn) error {
 func (s *Server) answer(r request) Reply {
 	cmd := Command{Name: r.name(), Body: r.body, Done: s.closed}
 	cmd.DB, _ = cmd.Body.Lookup("$db").StringValueOK()
-	if isHello(cmd.Name) {
+	if isHello(cmd.Name) && cmd.Session() == "" {
 		return s.hello()
 	}
 	if r.legacy {
@@ -170,7 +184,7 @@ func (s *Server) answer(r request) Reply {
 	}
 	reply := s.handler(cmd)
 	if reply.isZero() {
-		reply = usual(cmd)
+		reply = s.usual(cmd)
 	}
 	return s.notImplemented(reply)
 }
@@ -184,8 +198,10 @@ func (s *Server) notImplemented(reply Reply) Reply {
 }
 
 // usual answers what has nothing to do with data.
-func usual(cmd Command) Reply {
+func (s *Server) usual(cmd Command) Reply {
 	switch cmd.Name {
+	case "hello", "isMaster", "ismaster":
+		return s.hello()
 	case "ping", "endSessions", "killCursors":
 		return OK()
 	case "buildInfo":

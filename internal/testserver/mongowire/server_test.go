@@ -36,6 +36,27 @@ func TestTheHandlerAnswers(t *testing.T) {
 	assert.Equal(t, "another", doc.ID)
 }
 
+// The driver's own hellos are answered by the server, those of the program by the
+// handler if it wants to.
+func TestHello(t *testing.T) {
+	sent := mongowire.Record(mongowire.Memory().Handle)
+	faults := mongowire.NewFaults(sent.Handle)
+	server := mongowire.Start(t, faults.Handle, mongowire.Primary)
+	now := time.UnixMilli(1_700_000_000_123).UTC()
+	server.SetClock(func() time.Time { return now })
+	c, ctx := connect(t, server), testContext(t)
+	var hello struct {
+		LocalTime time.Time `bson:"localTime"`
+	}
+	require.NoError(t, c.Database().RunCommand(ctx, d("hello", 1)).Decode(&hello))
+	assert.Equal(t, now, hello.LocalTime)
+	assert.Len(t, sent.Commands(), 1)
+
+	faults.Nth(1, mongowire.Named("hello"), mongowire.Answer(mongowire.Error(91, "shutting down")))
+	require.Error(t, c.Database().RunCommand(ctx, d("hello", 1)).Err())
+	require.ErrorIs(t, c.FindOne(ctx, d("_id", "a")).Err(), mongo.ErrNoDocuments, "the driver still knows a primary")
+}
+
 func TestRecordedCommands(t *testing.T) {
 	sent := mongowire.Record(mongowire.Memory().Handle)
 	c, ctx := connect(t, mongowire.Start(t, sent.Handle, mongowire.Primary)), testContext(t)
