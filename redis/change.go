@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/envelope"
@@ -21,8 +22,9 @@ type change struct {
 	invocation
 	repeatable bool
 
-	doubt error // of the first attempt that may have been executed
-	err   error // of the call, once it is settled
+	open  atomic.Bool // whether an attempt is under way, or may have been executed
+	doubt error       // of the first attempt that may have been executed
+	err   error       // of the call, once it is settled
 }
 
 // apply makes the change.
@@ -40,7 +42,7 @@ func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation) erro
 			b.direct.failed(attempt)
 		}
 	}
-	_, err := await(ctx, b, endedDuring, func() (struct{}, error) {
+	_, err := await(ctx, b, c.abandon, func() (struct{}, error) {
 		for try := 1; !c.attempt(ctx); try++ {
 			if !b.pause(ctx, try) {
 				c.giveUp(ctx)
@@ -54,6 +56,7 @@ func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation) erro
 
 // attempt sends the change once, and reports whether that settles it.
 func (c *change) attempt(ctx context.Context) bool {
+	c.open.Store(true) // before the context is looked at: see abandon
 	if ctx.Err() != nil {
 		c.err = contextError(ctx)
 		c.giveUp(ctx)
@@ -65,6 +68,7 @@ func (c *change) attempt(ctx context.Context) bool {
 		c.err = c.answer(reply)
 		return true
 	case certain(err):
+		c.open.Store(c.doubt != nil)
 		c.err = failed(err)
 		if worthRetrying(err) {
 			return false
@@ -93,6 +97,15 @@ func (c *change) giveUp(ctx context.Context) {
 	default:
 		c.err = refused(c.err)
 	}
+}
+
+// abandon makes the error of a call whose context has ended. No attempt begins any
+// more then, so between two of them the outcome is known.
+func (c *change) abandon(ctx context.Context) error {
+	if c.open.Load() {
+		return endedDuring(ctx)
+	}
+	return refused(contextError(ctx))
 }
 
 // answer turns the reply of a script into the answer of the contract, which it is

@@ -21,3 +21,7 @@ func Names(namespace string) []ShardNames {
 func Channel(namespace string) string { return newLayout(namespace).channel }
 
 func ShardOf(id string) int { return shardOf(id) }
+
+func Digest(name string) string { return mustScript(name).sha1 }
+
+func Source(name string) string { return mustScript(name).source }
