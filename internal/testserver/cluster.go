@@ -31,7 +31,7 @@ type Cluster struct {
 func StartCluster(tb testing.TB, config ...string) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb}
-	lines := slices.Concat(standalone, []string{
+	lines := slices.Concat(common, []string{
 		"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 1500",
 		"cluster-allow-replica-migration no", // a replica stays with its master
 	}, config)

@@ -24,6 +24,7 @@ type process struct {
 func startProcess(log *os.File, dir, program string, args ...string) (*process, error) {
 	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	separate(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -45,11 +46,14 @@ func (p *process) stop() {
 	_ = p.cmd.Wait()
 }
 
-// kill ends the process at once and waits until it is gone.
+// kill ends the process at once, with the processes that it has forked, and waits
+// until it is gone.
 func (p *process) kill() {
 	p.release()
+	killGroup(p.pid())
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
+	awaitGroup(p.pid())
 }
 
 // busOffset is how far above its port a node of a Redis Cluster listens to the

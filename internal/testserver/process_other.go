@@ -4,8 +4,13 @@ package testserver
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 )
+
+func separate(*exec.Cmd) {}
+func killGroup(int)      {}
+func awaitGroup(int)     {}
 
 // guard does nothing here: a server outlives a test process that is killed.
 func guard(int) (release func(), err error) { return func() {}, nil }

@@ -8,12 +8,31 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 )
 
-// guard sees to it that the process pid ends when this one does, also by SIGKILL:
-// a shell waits for the end of a pipe that only this process holds open. release
-// ends the guard, and must come before somebody waits for the process, since its
-// id may then be another's.
+// separate gives the program a process group of its own: redis-server forks to write
+// its files, and what it has forked would outlive it.
+func separate(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// killGroup ends all processes of a group.
+func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+
+// awaitGroup waits a moment for the processes of a killed group to be gone, so that
+// none of them writes files any more. Nobody but the system can tell.
+func awaitGroup(pid int) {
+	for range 100 {
+		if syscall.Kill(-pid, 0) != nil {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// guard sees to it that the group of the process pid ends when this process does,
+// also by SIGKILL: a shell waits for the end of a pipe that only this process holds
+// open. release ends the guard, and must come before somebody waits for the process,
+// since its id may then be another's.
 //
 // Linux could do with Pdeathsig alone, which other systems lack, and which means
 // the thread that started the process, not the process that did.
@@ -23,7 +42,7 @@ func guard(pid int) (release func(), err error) {
 		return nil, err
 	}
 	defer read.Close()
-	shell := exec.Command("/bin/sh", "-c", `read -r _; kill -KILL "$0"`, strconv.Itoa(pid))
+	shell := exec.Command("/bin/sh", "-c", `trap "" HUP INT TERM; read -r _; kill -KILL "-$0"`, strconv.Itoa(pid))
 	shell.Stdin = read
 	if err := shell.Start(); err != nil {
 		_ = write.Close()

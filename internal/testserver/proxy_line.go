@@ -162,23 +162,22 @@ func (l *line) down() {
 // the line goes on.
 func (l *line) pass(reply []byte) bool {
 	fault := l.expect(Pass)
+	l.proxy.count(fault) // before the client can notice
 	switch fault {
 	case HangReply:
 		l.silence()
-	case DropReply:
-		l.cut()
-	case CutReply:
-		_, _ = l.client.Write(reply[:len(reply)/2])
-		l.cut()
-	default:
-		if _, err := l.client.Write(reply); err != nil {
-			l.cut()
-			return false
-		}
 		return true
+	case DropReply:
+		reply = nil
+	case CutReply:
+		reply = reply[:len(reply)/2]
 	}
-	l.proxy.count(fault)
-	return fault == HangReply
+	_, err := l.client.Write(reply)
+	if err != nil || fault != Pass {
+		l.cut()
+		return false
+	}
+	return true
 }
 
 // expect sets what becomes of the next reply, and returns what was set before.

@@ -1,11 +1,13 @@
 package testserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,16 +30,18 @@ type Redis struct {
 	tls     *TLS          // nil: without
 }
 
-// standalone are lines of redis.conf: what was acknowledged is in the append-only
-// file, so that a server that is killed and started again has it.
-var standalone = []string{"appendonly yes", "appendfsync everysec", `save ""`, "repl-diskless-sync-delay 0"}
+// common are lines of redis.conf: what was acknowledged is in the append-only file,
+// so that a server that is killed and started again has it. A replica is brought
+// into sync at once and not after 5 s; without a disk it would get no changes in
+// the first second after that, though both sides say that they are linked.
+var common = []string{"appendonly yes", "appendfsync everysec", `save ""`, "repl-diskless-sync no"}
 
 // StartRedis starts a server of the test's own. config are further lines of
 // redis.conf, such as "maxmemory 10mb". Acknowledged changes survive [Redis.Kill]
 // followed by [Redis.Start].
 func StartRedis(tb testing.TB, config ...string) *Redis {
 	tb.Helper()
-	r := newRedis(tb, append(standalone[:len(standalone):len(standalone)], config...))
+	r := newRedis(tb, slices.Concat(common, config))
 	r.Start()
 	return r
 }
@@ -166,14 +170,26 @@ func (r *Redis) launch() error {
 func (r *Redis) Stop() {
 	r.tb.Helper()
 	r.running().stop()
-	r.process = nil
+	r.ended()
 }
 
 // Kill ends the server with SIGKILL and waits until it is gone.
 func (r *Redis) Kill() {
 	r.tb.Helper()
 	r.running().kill()
+	r.ended()
+}
+
+// ended has the client let go of connections to a server that is gone, since it
+// would report a dead one as an error to whoever uses it first.
+func (r *Redis) ended() {
 	r.process = nil
+	for range r.client.Options().PoolSize {
+		if r.client.PoolStats().IdleConns == 0 {
+			return
+		}
+		_ = r.client.Ping(context.Background()).Err()
+	}
 }
 
 // Pause stops the server with SIGSTOP: connections stay, and nothing answers. It

@@ -54,12 +54,14 @@ func answers(c *redis.Client, p *process, log *os.File) error {
 		}
 		var pid string
 		if pid, err = infoField(c, "server", "process_id"); err != nil {
-			continue // it is still loading
+			continue
 		}
 		if pid != fmt.Sprint(p.pid()) {
 			return errTaken // p is about to notice that too
 		}
-		return nil
+		if err = c.Ping(context.Background()).Err(); err == nil {
+			return nil // it has loaded its data
+		}
 	}
 	return fmt.Errorf("no answer: %w", err)
 }

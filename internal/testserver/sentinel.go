@@ -16,7 +16,7 @@ const SentinelMaster = "mymaster"
 const sentinels = 3
 
 // Sentinel is a master with a replica, and 3 sentinels that put the one in the
-// place of the other when it has been down for 800 ms.
+// place of the other when it has been down for 1.5 s.
 type Sentinel struct {
 	tb        testing.TB
 	Master    *Redis // as it began
@@ -34,10 +34,14 @@ func StartSentinel(tb testing.TB, config ...string) *Sentinel {
 	for range sentinels {
 		node := newRedis(tb, []string{
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2", SentinelMaster, s.Master.port),
-			"sentinel down-after-milliseconds " + SentinelMaster + " 800",
+			// A second or less is too little: as long after a failover the new master is
+			// not asked yet, and then taken for dead as well.
+			"sentinel down-after-milliseconds " + SentinelMaster + " 1500",
 			"sentinel failover-timeout " + SentinelMaster + " 3000",
 		}, "--sentinel")
 		node.Start()
+		// Look around more often than every 2, 10 and 1 s. Redis 6.2 lacks the command, and is slower.
+		_ = node.client.Do(context.Background(), "SENTINEL", "DEBUG", "PUBLISH-PERIOD", 200, "INFO-PERIOD", 500, "PING-PERIOD", 250).Err()
 		s.Sentinels = append(s.Sentinels, node)
 	}
 	s.AwaitReady()

@@ -40,7 +40,7 @@ func StartRedisTLS(tb testing.TB, config ...string) (*Redis, *TLS) {
 		MinVersion: tls.VersionTLS12, RootCAs: roots,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{client.leaf.Raw}, PrivateKey: client.key, Leaf: client.leaf}},
 	}}
-	r := newRedis(tb, slices.Concat(standalone, []string{
+	r := newRedis(tb, slices.Concat(common, []string{
 		"tls-cert-file " + server.certFile, "tls-key-file " + server.keyFile, "tls-ca-cert-file " + authority.certFile,
 		"tls-auth-clients yes",
 	}, config))
