@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -68,8 +69,12 @@ func read[T any](ctx context.Context, b *Backend, work func() (T, error)) (T, er
 func awaitRead[T any](ctx context.Context, b *Backend, work func() (T, error)) (T, error) {
 	return await(ctx, b, contextError, func() (T, error) {
 		v, err := work()
-		if err != nil && b.isClosing() {
+		switch {
+		case err == nil, errors.Is(err, backend.ErrNotFound):
+		case b.isClosing():
 			err = backend.ErrClosed
+		case ended(ctx) != nil:
+			err = contextError(ctx)
 		}
 		return v, err
 	})

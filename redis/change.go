@@ -88,14 +88,12 @@ func (c *change) attempt(ctx context.Context) bool {
 // giveUp makes the error of a call that has got no answer.
 func (c *change) giveUp(ctx context.Context) {
 	switch {
-	case c.doubt != nil && ctx.Err() != nil:
-		c.err = fmt.Errorf("%w: %w", unknownOutcome(c.doubt), ctx.Err())
 	case c.doubt != nil:
-		c.err = unknownOutcome(c.doubt)
+		c.err = withEnd(ctx, unknownOutcome(c.doubt))
 	case c.b.isClosing():
 		c.err = backend.ErrClosed
 	default:
-		c.err = refused(c.err)
+		c.err = refused(withEnd(ctx, c.err))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -36,19 +37,36 @@ func refused(err error) error {
 	return refusal{err}
 }
 
+// ended returns why ctx has ended. The deadline of a connection may pass a moment
+// before the context knows of its own.
+func ended(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && time.Until(deadline) <= 0 {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
 func contextError(ctx context.Context) error {
-	return fmt.Errorf("redis: the context has ended: %w", ctx.Err())
+	return fmt.Errorf("redis: the context has ended: %w", ended(ctx))
 }
 
 // endedDuring is the error of a write whose caller did not wait for the reply.
 func endedDuring(ctx context.Context) error {
-	return fmt.Errorf("redis: the context ended during the write, which may yet take effect: %w", ctx.Err())
+	return fmt.Errorf("redis: the context ended during the write, which may yet take effect: %w", ended(ctx))
 }
 
 // unknownOutcome is the error of a write that may have been executed: err is what
 // came instead of its reply.
 func unknownOutcome(err error) error {
 	return fmt.Errorf("redis: it is not known whether the write took effect: %w", err)
+}
+
+// withEnd adds to err why ctx has ended, if it has.
+func withEnd(ctx context.Context, err error) error {
+	if end := ended(ctx); end != nil && !errors.Is(err, end) {
+		return fmt.Errorf("%w: %w", err, end)
+	}
+	return err
 }
 
 func failed(err error) error { return fmt.Errorf("redis: %w", err) }

@@ -26,13 +26,14 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 	return await(ctx, b, endedDuring, func() (int, error) {
 		for p.deleted < limit {
 			more, err := p.round(ctx, limit-p.deleted)
-			if err != nil && b.isClosing() {
-				err = backend.ErrClosed
-			}
-			if err != nil || !more {
-				return p.deleted, err
-			}
-			if ctx.Err() != nil {
+			switch {
+			case err != nil && b.isClosing():
+				return p.deleted, backend.ErrClosed
+			case err != nil:
+				return p.deleted, withEnd(ctx, err)
+			case !more:
+				return p.deleted, nil
+			case ctx.Err() != nil:
 				return p.deleted, contextError(ctx)
 			}
 		}

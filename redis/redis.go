@@ -97,13 +97,14 @@ func newBackend(client goredis.UniversalClient, owned bool, o Options) *Backend 
 	return b
 }
 
-// closeGrace is how long Close waits for the calls under way.
+// closeGrace is how long Close waits for the calls under way, and again for them to
+// notice that their client was closed.
 const closeGrace = time.Second
 
 // Close closes the channels of Watch and waits up to a second for the calls under
 // way. A client that was opened by URL is closed then, which ends the rest of them.
-// What still waits for the reply of a server through a client of the caller's
-// goes on until its timeouts.
+// What waits for the reply of a server through a client of the caller's goes on
+// until its timeouts.
 func (b *Backend) Close() error {
 	b.closeOnce.Do(func() {
 		b.admission.Lock()
@@ -115,15 +116,16 @@ func (b *Backend) Close() error {
 			b.work.Wait()
 			close(idle)
 		}()
-		timer := time.NewTimer(closeGrace)
-		defer timer.Stop()
-		select {
-		case <-idle:
-		case <-timer.C:
+		wait := func() {
+			select {
+			case <-idle:
+			case <-time.After(closeGrace):
+			}
 		}
+		wait()
 		if b.owned {
 			b.closeErr = b.client.Close()
-			<-idle
+			wait()
 		}
 	})
 	return b.closeErr

@@ -56,7 +56,7 @@ func (b *Backend) touch(ctx context.Context, chunks []invocation) error {
 			if b.isClosing() {
 				return backend.ErrClosed
 			}
-			return failed(failure)
+			return withEnd(ctx, failed(failure))
 		}
 	}
 	return nil

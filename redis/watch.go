@@ -84,9 +84,7 @@ func (w *watch) resubscribe(ctx context.Context) (*subscription, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		bounded, cancel := context.WithTimeout(ctx, max(w.b.options.ProbeInterval, time.Second))
-		s, err := w.subscribe(bounded)
-		cancel()
+		s, err := w.subscribe(ctx)
 		if err == nil || unsentForGood(err) {
 			return s, err
 		}
@@ -112,8 +110,11 @@ func (s *subscription) close() {
 	<-s.lost
 }
 
-// subscribe returns a subscription that is in force. ctx bounds the wait for that.
+// subscribe returns a subscription that is in force. It waits for that as long as
+// for a probe, or a second.
 func (w *watch) subscribe(ctx context.Context) (*subscription, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(w.b.options.ProbeInterval, time.Second))
+	defer cancel()
 	s := &subscription{
 		pubsub:    w.b.client.Subscribe(ctx, w.b.names.channel), // an error comes with the first Receive
 		confirmed: make(chan struct{}),
