@@ -2,10 +2,7 @@ package testserver
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -55,35 +52,6 @@ func (p *process) kill() {
 	_ = p.cmd.Wait()
 	awaitGroup(p.pid())
 }
-
-// busOffset is how far above its port a node of a Redis Cluster listens to the
-// other nodes.
-const busOffset = 10_000
-
-// freePort returns a port on which nobody listens, nor on the one busOffset above.
-// Somebody else may take it before it is used. Both are below the ports that
-// systems give to outgoing connections (32768 on Linux): one of those could take
-// the place of a server that is down, or even connect to itself.
-func freePort() (int, error) {
-	for range 1000 {
-		port := 11_000 + rand.IntN(11_000)
-		if free(port) && free(port+busOffset) {
-			return port, nil
-		}
-	}
-	return 0, errors.New("no free port")
-}
-
-func free(port int) bool {
-	l, err := net.Listen("tcp", address(port))
-	if err != nil {
-		return false
-	}
-	_ = l.Close()
-	return true
-}
-
-func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // shownLog is how much of a log a failed test shows, in bytes.
 const shownLog = 8 << 10

@@ -123,6 +123,7 @@ func (l *line) up() {
 			l.proxy.count(fault)
 			return
 		case CutRequest:
+			l.silence() // whatever the server makes of it
 			_, _ = l.server.Write(request[:n/2])
 			l.proxy.count(fault)
 			return
