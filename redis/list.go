@@ -98,12 +98,15 @@ func (l *lister) fetch(ctx context.Context, client goredis.UniversalClient, shar
 		if err != nil {
 			return failed(err)
 		}
-		for _, m := range members {
+		for _, id := range members {
 			if l.o.Owner != "" {
-				m = strings.TrimPrefix(m, ownerMember(l.o.Owner, ""))
+				id = strings.TrimPrefix(id, ownerMember(l.o.Owner, ""))
 			}
-			l.ids = append(l.ids, m)
-			l.after[n] = m
+			if id <= l.after[n] {
+				return errors.New("redis: the server returned what it was not asked for")
+			}
+			l.ids = append(l.ids, id)
+			l.after[n] = id
 		}
 		l.ended[n] = len(members) < count
 	}
