@@ -25,3 +25,24 @@ func ShardOf(id string) int { return shardOf(id) }
 func Digest(name string) string { return mustScript(name).sha1 }
 
 func Source(name string) string { return mustScript(name).source }
+
+// ParseURL returns the options for go-redis that a URL leads to.
+func ParseURL(rawURL string) (any, error) {
+	at, err := parseURL(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	security, err := at.tls.config(nil)
+	if err != nil {
+		return nil, err
+	}
+	client := at.client(security)
+	defer client.Close()
+	switch {
+	case at.cluster != nil:
+		return at.cluster, nil
+	case at.sentinel != nil:
+		return at.sentinel, nil
+	}
+	return at.single, nil
+}

@@ -86,11 +86,11 @@ func (b *Backend) greet(ctx context.Context) error {
 		return struct{}{}, b.eachMaster(ctx, func(ctx context.Context, master goredis.UniversalClient) error { return master.Ping(ctx).Err() })
 	})
 	if err != nil {
-		return describeOpening(err)
+		return describeOpening(ctx, err)
 	}
 	warnings, err := b.Warnings(ctx)
 	if err != nil {
-		b.log.Warn("it could not be checked whether the server keeps what it acknowledges", "error", describeOpening(err))
+		b.log.Warn("it could not be checked whether the server keeps what it acknowledges", "error", describeOpening(ctx, err))
 	}
 	for _, w := range warnings {
 		b.log.Warn(w)
@@ -122,8 +122,18 @@ func withoutPath(parameter string, err error) error {
 
 // describeOpening says why a store could not be opened: the errors of go-redis and
 // of the network hold addresses, and those of servers may hold the user.
-func describeOpening(err error) error {
-	text := describeReply(err)
+func describeOpening(ctx context.Context, err error) error {
+	if errors.Is(err, errUntold) {
+		return err
+	}
+	text := describeCause(ctx, err)
+	if strings.Contains(err.Error(), "all sentinels") {
+		text = "no sentinel can be asked for the master: " + text
+	}
+	return hidden{"redis: " + text, err}
+}
+
+func describeCause(ctx context.Context, err error) string {
 	var (
 		number   syscall.Errno
 		dns      *net.DNSError
@@ -134,38 +144,32 @@ func describeOpening(err error) error {
 		invalid  x509.CertificateInvalidError
 	)
 	switch {
-	case text != "":
-	case errors.Is(err, errUntold):
-		return err
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		text = "the context ended before the server answered"
+	case ended(ctx) != nil:
+		return "the context ended before the server answered"
+	case code(err) != "":
+		return describeReply(err)
 	case errors.As(err, &dns):
-		text = "the name of the server cannot be resolved"
+		return "the name of the server cannot be resolved"
 	case errors.As(err, &unknown):
-		text = "the certificate of the server is signed by an authority that is not trusted"
+		return "the certificate of the server is signed by an authority that is not trusted"
 	case errors.As(err, &hostname):
-		text = "the certificate of the server is for another name"
+		return "the certificate of the server is for another name"
 	case errors.As(err, &invalid):
-		text = "the certificate of the server is not valid"
+		return "the certificate of the server is not valid"
 	case errors.As(err, &record):
-		text = "the server does not speak TLS"
+		return "the server does not speak TLS"
 	case errors.As(err, &number):
-		text = "the server cannot be reached: " + number.Error()
-	case errors.As(err, &timeout) && timeout.Timeout():
-		text = "the server did not answer in time"
-	case strings.Contains(err.Error(), "sentinel"):
-		text = "no sentinel can be reached that knows the master"
+		return "the server cannot be reached: " + number.Error()
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return "the server did not answer in time; perhaps one of both sides does not speak TLS"
 	default:
-		text = "the connection failed, or the server expects TLS"
+		return "the connection failed; perhaps one of both sides does not speak TLS"
 	}
-	return hidden{"redis: " + text, err}
 }
 
-// describeReply is describeOpening for an error that the server replied.
+// describeReply is describeCause for an error that the server replied.
 func describeReply(err error) string {
 	switch c := code(err); {
-	case c == "":
-		return ""
 	case c == "WRONGPASS", c == "NOAUTH":
 		return strings.TrimPrefix(ErrAuth.Error(), "redis: ")
 	case c == "NOPERM":

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -95,13 +96,24 @@ func parseURL(rawURL string) (*location, error) {
 	if path, err = parsePath(path, query, form.kind); err != nil {
 		return nil, err
 	}
+	if err := checkNumbers(query); err != nil {
+		return nil, err
+	}
 	addDefaults(query)
-	// go-redis's form of it: other hosts are parameters.
-	query["addr"] = hosts[1:]
+	var sentinelUser, sentinelPassword string
+	if form.kind == sentinel {
+		sentinelUser, _ = take(query, "sentinel_username")
+		sentinelPassword, _ = take(query, "sentinel_password")
+	}
+	query["addr"] = hosts[1:] // go-redis takes other servers as parameters
 	plain := &url.URL{Scheme: "redis", User: user, Host: hosts[0], Path: path, RawQuery: query.Encode()}
 	if err := at.parse(form.kind, plain.String()); err != nil {
 		// Its error quotes the URL.
 		return nil, errors.New("a parameter is unknown, or its value is none; known are those of go-redis, namespace and, with rediss, tls_ca_file, tls_cert_file, tls_key_file and tls_server_name")
+	}
+	if o := at.sentinel; o != nil { // go-redis takes the user of the URL for one of the sentinels
+		o.Username, o.Password = o.SentinelUsername, o.SentinelPassword
+		o.SentinelUsername, o.SentinelPassword = sentinelUser, sentinelPassword
 	}
 	return at, nil
 }
@@ -221,6 +233,34 @@ func parsePath(path string, query url.Values, k kind) (string, error) {
 		return "", errors.New("the database is no number")
 	}
 	return "/" + path, nil
+}
+
+// Sizes that go-redis would panic over if they were negative or too large, and
+// timeouts without which what nobody waits for any more would wait for ever.
+var (
+	sizes    = []string{"pool_size", "min_idle_conns", "max_idle_conns", "max_active_conns", "max_concurrent_dials", "pipeline_read_buffer_size", "pipeline_write_buffer_size"}
+	timeouts = []string{"dial_timeout", "read_timeout", "write_timeout", "pool_timeout"}
+)
+
+const maxNumber = 1 << 20
+
+// checkNumbers leaves what is no number to go-redis.
+func checkNumbers(query url.Values) error {
+	for name, values := range query {
+		n, err := strconv.Atoi(values[0])
+		switch {
+		case errors.Is(err, strconv.ErrRange), err == nil && (n > maxNumber || n < -maxNumber),
+			err == nil && n < 0 && slices.Contains(sizes, name):
+			return errors.New("a number is out of range")
+		case !slices.Contains(timeouts, name):
+			continue
+		}
+		d, notDuration := time.ParseDuration(values[0])
+		if err == nil && n <= 0 || notDuration == nil && d <= 0 {
+			return fmt.Errorf("%s must be positive", name)
+		}
+	}
+	return nil
 }
 
 func addDefaults(query url.Values) {
