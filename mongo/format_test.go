@@ -229,6 +229,7 @@ func TestLimits(t *testing.T) {
 			require.ErrorIs(t, err, backend.ErrNotApplied)
 			for _, revision := range []uint64{0, 2, 1<<63 - 1, 1 << 63, 1<<64 - 1} {
 				r := largest
+				r.Data = []byte("other") // the same bytes upon revision 0 would be a repeat
 				r.Revision = revision
 				require.ErrorIs(t, b.Update(ctx, r), backend.ErrConflict, "%d", revision)
 			}

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"time"
 
 	"example.com/keystore/backend"
 )
@@ -57,11 +58,20 @@ func (b *Backend) create(ctx context.Context, r backend.Record) error {
 	return errUnsettled
 }
 
+// linearizableTimeout bounds a linearizable Get whose context has no deadline: a
+// member that is cut off from its replica set waits for ever.
+const linearizableTimeout = 10 * time.Second
+
 // Get implements [backend.Backend]. A document that is no record of ours comes
 // without Data, which no reader takes for a key.
 func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
 	if err := b.ready(ctx); err != nil {
 		return backend.Record{}, err
+	}
+	if _, bounded := ctx.Deadline(); b.opts.Linearizable && !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, linearizableTimeout)
+		defer cancel()
 	}
 	r, err := b.load(ctx, b.lookups, id)
 	switch {
