@@ -72,33 +72,38 @@ func withEnd(ctx context.Context, err error) error {
 func failed(err error) error { return fmt.Errorf("redis: %w", err) }
 
 // code returns the first word of an error that the server replied, such as LOADING,
-// and "" of any other error. A server before 7.0 wraps an error inside a script in
-// a text that has the code behind a minus.
+// and "" of any other error. Where versions differ it is the word of the latest.
 func code(err error) string {
 	var reply goredis.Error
 	if err == nil || errors.Is(err, goredis.Nil) || !errors.As(err, &reply) {
 		return ""
 	}
 	text := reply.Error()
-	if _, inside, found := strings.Cut(text, "@user_script:"); found && strings.HasPrefix(text, "ERR ") {
+	// Before 7.0: "ERR Error running script (call to f_…): @user_script:3: -OOM …".
+	if _, inside, found := strings.Cut(text, fromScript); found && strings.HasPrefix(text, "ERR ") {
 		if _, inside, found := strings.Cut(inside, ": -"); found {
 			text = inside
 		}
 	}
-	first, _, _ := strings.Cut(text, " ")
-	if first == "ERR" && strings.HasPrefix(text, "ERR max number of clients") {
+	switch first, _, _ := strings.Cut(text, " "); {
+	case strings.HasPrefix(text, "ERR max number of clients"):
 		return "MAXCLIENTS"
+	case strings.HasPrefix(text, "ERR The user executing the script"): // before 7.2
+		return "NOPERM"
+	default:
+		return first
 	}
-	return first
 }
+
+// fromScript is in the errors that a command in a script ended it with.
+const fromScript = "@user_script:"
 
 func hasCode(err error, codes ...string) bool {
 	c := code(err)
 	return c != "" && slices.Contains(codes, c)
 }
 
-// What servers reply instead of executing a command, or, of the scripts of this
-// package, at a command in a script before the one that writes the record.
+// What servers reply instead of executing a command.
 var (
 	passing = []string{ // it may work in a moment
 		"LOADING",                                 // the server reads its data
@@ -125,11 +130,14 @@ func unsent(err error) bool {
 		errors.As(err, &dial) && dial.Op == "dial"
 }
 
-// certain reports whether a script that ended with err certainly has not written
-// a record. Of anything else the outcome is unknown: no reply, and errors that this
-// list does not know, which may be those of a proxy between.
+// certain reports whether a script that writes one record, and ended with err,
+// certainly has not written it: it was not run, or it ended at a command that
+// failed, of which the one that writes the record is the last. Of anything else
+// the outcome is unknown: no reply, and errors that are not known here, which may
+// be those of a proxy between.
 func certain(err error) bool {
-	return unsent(err) || hasCode(err, passing...) || hasCode(err, lasting...)
+	return unsent(err) || hasCode(err, passing...) || hasCode(err, lasting...) ||
+		code(err) != "" && strings.Contains(err.Error(), fromScript)
 }
 
 // worthRetrying reports whether what certainly had no effect may have one soon.

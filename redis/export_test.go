@@ -46,3 +46,9 @@ func ParseURL(rawURL string) (any, error) {
 	}
 	return at.single, nil
 }
+
+func Code(err error) string { return code(err) }
+
+func Certain(err error) bool { return certain(err) }
+
+func WorthRetrying(err error) bool { return worthRetrying(err) }

@@ -57,15 +57,16 @@ func openURL(ctx context.Context, rawURL string, o *backend.OpenOptions) (backen
 // caller's deadline. go-redis dials up to five times before it says that there is
 // no server: once is enough where the driver or the caller tries again. The
 // library's name and version (CLIENT SETINFO) and notices of maintenance (CLIENT
-// MAINT_NOTIFICATIONS) are more commands at each connection, which a user would
-// need permission for.
+// MAINT_NOTIFICATIONS) are more commands at each connection, and routing policies
+// are what go-redis asks a cluster for (COMMAND): a user would need permission for
+// these, and nothing here needs them.
 func (at *location) client(security *tls.Config) goredis.UniversalClient {
 	off := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	switch {
 	case at.cluster != nil:
 		o := at.cluster
 		o.ContextTimeoutEnabled, o.DisableIdentity, o.MaintNotificationsConfig, o.TLSConfig = true, true, off, security
-		o.DialerRetries = max(o.DialerRetries, 1)
+		o.DialerRetries, o.DisableRoutingPolicies = max(o.DialerRetries, 1), true
 		return goredis.NewClusterClient(o)
 	case at.sentinel != nil:
 		o := at.sentinel
