@@ -14,6 +14,7 @@ import (
 
 	"example.com/keystore/backend"
 	"example.com/keystore/conformance"
+	"example.com/keystore/internal/drivertest"
 	"example.com/keystore/internal/testserver"
 	"example.com/keystore/redis"
 )
@@ -21,7 +22,7 @@ import (
 func TestMain(m *testing.M) {
 	// Up to a second after its client was closed, go-redis still tries to reach
 	// a server that was not there.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	drivertest.Main(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 // What a test waits for in vain before it fails.

@@ -11,8 +11,8 @@ import (
 
 // Main is for the TestMain of a driver's tests. It runs the tests, more of them at
 // once than there are processors, because they mostly wait for servers, and fails if
-// goroutines are left. In a process that [Processes] started it does what that wants.
-func Main(m *testing.M) {
+// goroutines are left, but for what o ignores. In a process that [Processes] started it does what that wants.
+func Main(m *testing.M, o ...goleak.Option) {
 	if os.Getenv(jobVariable) != "" {
 		if err := runJob(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -28,7 +28,7 @@ func Main(m *testing.M) {
 			panic(err)
 		}
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, o...)
 }
 
 // Long tells whether the long forms of tests are asked for.
