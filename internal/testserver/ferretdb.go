@@ -146,6 +146,7 @@ func startFerretDB(program string, log *os.File, args ...string) (p *process, ad
 	cmd := exec.Command(program, args...)
 	cmd.Env = withoutGoSettings(os.Environ())
 	cmd.Stderr = log
+	separate(cmd)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, "", err
@@ -182,17 +183,24 @@ func ferretDBProgram(tb testing.TB) string {
 }
 
 // buildFerretDB lets the go command build the program and keep it in its cache.
-// The first time takes a minute or two, later ones 0.2 s. Any number of processes
-// may do so at once.
+// The first time takes a minute or two, later ones 0.2 s. Processes that do so at
+// once take turns, for each would compile everything.
 var buildFerretDB = sync.OnceValues(func() (string, error) {
 	dir, err := ferretDBModule()
 	if err != nil {
 		return "", err
 	}
+	source, err := os.Open(filepath.Join(dir, "main.go")) // not go.mod, which the go command locks itself
+	if err != nil {
+		return "", err
+	}
+	defer source.Close() //nolint:errcheck // it is not read
+	flock(source)
+
 	cmd := exec.Command("go", "tool", "-n", "ferretdb") // -n: say what would be run, and build it
 	cmd.Dir = dir
-	// What the caller's program is built with must not have it built anew, nor need a C compiler.
-	cmd.Env = append(withoutGoSettings(os.Environ()), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0")
+	// Flags for the caller's program, such as -race, would have this one built anew.
+	cmd.Env = append(withoutGoSettings(os.Environ()), "GOFLAGS=-mod=readonly", "GOWORK=off")
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
 	program, err := cmd.Output()
@@ -222,7 +230,7 @@ func withoutGoSettings(environ []string) []string {
 	var rest []string
 	for _, setting := range environ {
 		switch name, _, _ := strings.Cut(setting, "="); name {
-		case "GOFLAGS", "GODEBUG", "GOOS", "GOARCH", "GOEXPERIMENT", "GOFIPS140", "GOWORK", "CGO_ENABLED":
+		case "GOFLAGS", "GODEBUG", "GOOS", "GOARCH", "GOEXPERIMENT", "GOFIPS140", "GOWORK":
 		default:
 			rest = append(rest, setting)
 		}
