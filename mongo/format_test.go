@@ -281,4 +281,3 @@ func TestAnotherDocument(t *testing.T) {
 	assert.NotErrorIs(t, err, backend.ErrConflict)
 	assert.NotErrorIs(t, err, backend.ErrNotFound)
 }
-

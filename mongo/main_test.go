@@ -2,7 +2,6 @@ package mongo_test
 
 import (
 	"context"
-	"flag"
 	"testing"
 	"time"
 
@@ -10,22 +9,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	mongodb "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.uber.org/goleak"
 
+	"example.com/keystore/internal/drivertest"
 	"example.com/keystore/internal/testserver"
 	"example.com/keystore/internal/testserver/mongowire"
 	"example.com/keystore/mongo"
 )
 
-// TestMain lets more tests run at once than there are processors: they mostly wait,
-// for the half second within which the client library looks at a server again.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { drivertest.Main(m) }
 
 // poll is short, so that tests of Watch are.
 const poll = 20 * time.Millisecond

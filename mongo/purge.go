@@ -31,7 +31,8 @@ func (b *Backend) purge(ctx context.Context, now time.Time, limit int) (int, err
 	isDue := doc("$lte", until)
 	count := 0
 	for idle := 0; count < limit; {
-		due, err := b.due(ctx, doc(fieldRev, intact, fieldPurgeAt, isDue), min(chunkLen, limit-count))
+		want := min(chunkLen, limit-count)
+		due, err := b.due(ctx, doc(fieldRev, intact, fieldPurgeAt, isDue), want)
 		if err != nil {
 			return count, err
 		}
@@ -46,6 +47,9 @@ func (b *Backend) purge(ctx context.Context, now time.Time, limit int) (int, err
 		count += n
 		if err != nil {
 			return count, err
+		}
+		if n > 0 && len(due) < want {
+			break // that was all, or the next Purge finds the rest
 		}
 		if idle++; n > 0 {
 			idle = 0
