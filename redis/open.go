@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -81,17 +82,29 @@ func (at *location) client(security *tls.Config) goredis.UniversalClient {
 	}
 }
 
-// greet makes sure that the servers answer, and logs what Warnings finds.
+// greet makes sure that a server answers, and logs what Warnings finds. Of a cluster
+// some masters may be down: the keys of the others can be served.
 func (b *Backend) greet(ctx context.Context) error {
 	_, err := read(ctx, b, func() (struct{}, error) {
-		return struct{}{}, b.eachMaster(ctx, func(ctx context.Context, master goredis.UniversalClient) error { return master.Ping(ctx).Err() })
+		var answers atomic.Int32
+		err := b.eachMaster(ctx, func(ctx context.Context, master goredis.UniversalClient) error {
+			err := master.Ping(ctx).Err()
+			if err == nil {
+				answers.Add(1)
+			}
+			return err
+		})
+		if answers.Load() > 0 {
+			err = nil
+		}
+		return struct{}{}, err
 	})
 	if err != nil {
 		return describeOpening(ctx, err)
 	}
 	warnings, err := b.Warnings(ctx)
 	if err != nil {
-		b.log.Warn("it could not be checked whether the server keeps what it acknowledges", "error", describeOpening(ctx, err))
+		b.log.Warn("it could not be checked of each server whether it keeps what it acknowledges", "error", describeOpening(ctx, err))
 	}
 	for _, w := range warnings {
 		b.log.Warn(w)

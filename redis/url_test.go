@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -279,7 +278,7 @@ func TestOpeningFails(t *testing.T) {
 }
 
 func TestURLObeysContext(t *testing.T) {
-	server := miniredis.RunT(t)
+	server := startMini(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err := backend.Open(ctx, "redis://"+server.Addr(), nil)
