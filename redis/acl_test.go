@@ -56,6 +56,12 @@ func TestACL(t *testing.T) {
 	_, err := b.Warnings(testContext(t))
 	require.NoError(t, err)
 
+	// Another database needs one more.
+	_, err = backend.Open(testContext(t), "redis://app:pw@"+server.Addr()+"/1", nil)
+	require.ErrorContains(t, err, "lacks a permission")
+	aclUser(t, server.Client(), aclRule+" +select")
+	useAll(t, openURL(t, "redis://app:pw@"+server.Addr()+"/1"))
+
 	// It is no more than that: another namespace and another command are refused.
 	other := handleOn(t, redis.Client(b), &redis.Options{Namespace: "keystore2"})
 	require.ErrorContains(t, other.Create(testContext(t), record("id", "o", "d")), "NOPERM")

@@ -36,6 +36,8 @@ func TestTagsOfTheDefaultNamespace(t *testing.T) {
 	require.Equal(t, 0x352441c2%64, redis.ShardOf("abc"))
 	require.Equal(t, 0xcbf43926%64, redis.ShardOf("123456789"))
 	require.Equal(t, 0, redis.ShardOf(""))
+	require.Equal(t, 0xeae70333%64, redis.ShardOf("0GzUvJ2MabcdWXYZ")) // the example of docs/redis.md
+	require.Equal(t, "{keystore:48}:k:", redis.Names("keystore")[51].Record)
 }
 
 // The slot of shard n is in [256n, 256n+255], and the number of its tag is the

@@ -44,7 +44,7 @@ func (b *Backend) List(ctx context.Context, o backend.ListOptions) ([]backend.Re
 type lister struct {
 	names *layout
 	o     backend.ListOptions
-	ids   []string           // of all shards, in no order
+	ids   []string           // of all shards, in order
 	after [shardCount]string // the last id that came from a shard
 	ended [shardCount]bool   // whether a shard has no more
 }
