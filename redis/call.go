@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"example.com/keystore/backend"
 )
 
@@ -71,13 +73,26 @@ func awaitRead[T any](ctx context.Context, b *Backend, work func() (T, error)) (
 		v, err := work()
 		switch {
 		case err == nil, errors.Is(err, backend.ErrNotFound):
+			return v, err
 		case b.isClosing():
-			err = backend.ErrClosed
-		case ended(ctx) != nil:
+			return v, backend.ErrClosed
+		}
+		b.noAnswer(err)
+		if ended(ctx) != nil {
 			err = contextError(ctx)
 		}
 		return v, err
 	})
+}
+
+// noAnswer notes an attempt that got no answer. In a cluster its server may be none of
+// the masters any more: go-redis learns that from the answers of servers, and from
+// one that is dead only when it happens to ask, which is once a minute.
+func (b *Backend) noAnswer(err error) {
+	cluster, ok := b.client.(*goredis.ClusterClient)
+	if ok && (code(err) == "" || hasCode(err, passing...)) {
+		cluster.ReloadState(b.life) // on a goroutine of its own, five times a second at most
+	}
 }
 
 func (b *Backend) isClosing() bool { return b.life.Err() != nil }

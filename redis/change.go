@@ -63,10 +63,12 @@ func (c *change) attempt(ctx context.Context) bool {
 		return true
 	}
 	reply, err := c.run(ctx, c.b.client)
-	switch {
-	case err == nil:
+	if err == nil {
 		c.err = c.answer(reply)
 		return true
+	}
+	c.b.noAnswer(err)
+	switch {
 	case certain(err):
 		c.open.Store(c.doubt != nil)
 		c.err = failed(err)

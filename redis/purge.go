@@ -78,6 +78,7 @@ func (p *purge) round(ctx context.Context, limit int) (more bool, err error) {
 		counts, cmdErr := cmd.Int64Slice()
 		switch {
 		case cmdErr != nil:
+			p.b.noAnswer(cmdErr)
 			err = errors.Join(err, failed(cmdErr))
 		case len(counts) != 2:
 			err = errors.Join(err, errors.New("redis: a script returned what it never does"))
@@ -104,6 +105,7 @@ func (p *purge) due(ctx context.Context, limit int) ([shardCount][]string, error
 	for n, cmd := range cmds {
 		ids, err := cmd.Result()
 		if err != nil {
+			p.b.noAnswer(err)
 			return due, failed(err)
 		}
 		due[n] = ids

@@ -83,6 +83,7 @@ func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
 			return r, err
 		}
 		b.direct.failed(attempt)
+		b.noAnswer(err)
 	}
 	return awaitRead(ctx, b, func() (backend.Record, error) {
 		return found(id, b.client.Get(ctx, key))

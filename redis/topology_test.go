@@ -1,9 +1,14 @@
 package redis_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"example.com/keystore/backend"
+	"example.com/keystore/internal/testserver"
 )
 
 // openAll opens n handles on the store of a URL.
@@ -14,4 +19,26 @@ func openAll(t testing.TB, rawURL string, n int) []backend.Backend {
 		handles[i] = openURL(t, rawURL)
 	}
 	return handles
+}
+
+// replied is how many times servers have replied an error that begins with a word.
+func replied(t testing.TB, word string, servers ...*testserver.Redis) int {
+	t.Helper()
+	sum := 0
+	for _, server := range servers {
+		if !server.Running() {
+			continue
+		}
+		stats, err := server.Client().Info(testContext(t), "errorstats").Result()
+		require.NoError(t, err)
+		for line := range strings.Lines(stats) {
+			if count, found := strings.CutPrefix(line, "errorstat_"+word+":count="); found {
+				n := 0
+				_, err := fmt.Sscan(count, &n)
+				require.NoError(t, err)
+				sum += n
+			}
+		}
+	}
+	return sum
 }

@@ -48,6 +48,7 @@ func (b *Backend) touch(ctx context.Context, chunks []invocation) error {
 		hopeless := false
 		for n, cmd := range runAll(ctx, b.client, chunks) {
 			if err := cmd.Err(); err != nil {
+				b.noAnswer(err)
 				rest, failure = append(rest, chunks[n]), err
 				hopeless = hopeless || certain(err) && !worthRetrying(err)
 			}

@@ -54,7 +54,7 @@ func (p *process) kill() {
 }
 
 // shownLog is how much of a log a failed test shows, in bytes.
-const shownLog = 8 << 10
+const shownLog = 4 << 10
 
 // showLog prints the end of a server's log if the test has failed.
 func showLog(tb testing.TB, name string, log *os.File) {
