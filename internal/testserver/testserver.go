@@ -3,7 +3,9 @@
 // [StartRedis], [StartReplica], [StartRedisTLS], [StartCluster] and
 // [StartSentinel] start redis-server from PATH; [RedisURL] is one server for all
 // tests of a process, or the user's own. [StartProxy] stands between a client and
-// a server and loses, cuts, delays or swallows what passes.
+// a server and loses, cuts, delays or swallows what passes. [MongoURL] and
+// [StartFerretDB] are the same for the MongoDB protocol, with a server that is built
+// from the module in ferretdb; package mongowire has one inside the test.
 //
 // Every server listens on 127.0.0.1 only, on a port that was free, keeps its data
 // in the temporary folder of its test and ends with it. It is ended by its own

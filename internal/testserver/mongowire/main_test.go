@@ -2,6 +2,8 @@ package mongowire_test
 
 import (
 	"context"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
+	"example.com/keystore/internal/testserver"
 	"example.com/keystore/internal/testserver/mongowire"
 )
 
@@ -29,6 +32,32 @@ func connect(t testing.TB, server *mongowire.Server) *mongo.Collection {
 func memory(t testing.TB, role ...mongowire.Role) *mongo.Collection {
 	t.Helper()
 	return connect(t, mongowire.Start(t, mongowire.Memory().Handle, role...))
+}
+
+const prefix = "keystore_mongowire_" // of databases on another server
+
+// onEach runs a test on this package's store and on another server, FerretDB or the
+// user's: what the one says of MongoDB, the other should say too.
+func onEach(t *testing.T, test func(*testing.T, *mongo.Collection)) {
+	t.Run("memory", func(t *testing.T) { test(t, memory(t, mongowire.Primary)) })
+	t.Run("server", func(t *testing.T) {
+		client, err := mongo.Connect(options.Client().ApplyURI(testserver.MongoURL(t)))
+		require.NoError(t, err)
+		db := client.Database(prefix + bson.NewObjectID().Hex())
+		t.Cleanup(func() {
+			require.NoError(t, db.Drop(context.Background()))
+			require.NoError(t, client.Disconnect(context.Background()))
+		})
+		test(t, db.Collection("keys"))
+	})
+}
+
+// beyondFerretDB ends a test that has come to what FerretDB 1.24 does not have.
+func beyondFerretDB(t *testing.T, c *mongo.Collection, what string) {
+	t.Helper()
+	if strings.HasPrefix(c.Database().Name(), prefix) && os.Getenv("KEYSTORE_TEST_MONGODB_URL") == "" {
+		t.Skip("FerretDB does not have " + what)
+	}
 }
 
 // testContext bounds what a test waits for.
