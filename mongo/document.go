@@ -45,10 +45,11 @@ var (
 	intact      = doc("$gt", int64(0))
 )
 
-// date returns t in milliseconds; t is not zero.
+// date returns t in milliseconds; t is not zero. Times before 1970 are none of
+// the contract's.
 func date(t time.Time) (bson.DateTime, error) {
 	const maxSeconds = math.MaxInt64/1000 - 1
-	if s := t.Unix(); s > maxSeconds || s < -maxSeconds {
+	if s := t.Unix(); s > maxSeconds || s < 0 {
 		return 0, errors.New("mongo: time out of range")
 	}
 	return bson.DateTime(t.UnixMilli()), nil
@@ -144,7 +145,9 @@ func optionalDate(v bson.RawValue) (time.Time, bool) {
 		return time.Time{}, true
 	}
 	ms, ok := v.DateTimeOK()
-	return time.UnixMilli(ms).UTC(), ok
+	t := time.UnixMilli(ms).UTC()
+	_, err := date(t)
+	return t, ok && err == nil
 }
 
 // sameContent reports whether the stored record is what writing r leaves.
