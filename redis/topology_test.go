@@ -42,3 +42,20 @@ func replied(t testing.TB, word string, servers ...*testserver.Redis) int {
 	}
 	return sum
 }
+
+// awaitReplica returns when the one replica of a master has everything.
+func awaitReplica(t testing.TB, master *testserver.Redis) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		info, err := master.Client().Info(testContext(t), "replication").Result()
+		require.NoError(t, err)
+		var offset int64
+		for line := range strings.Lines(info) {
+			if text, found := strings.CutPrefix(line, "master_repl_offset:"); found {
+				_, err := fmt.Sscan(text, &offset)
+				require.NoError(t, err)
+			}
+		}
+		return strings.Contains(info, fmt.Sprintf("state=online,offset=%d,", offset))
+	}, waitLimit, waitTick)
+}
