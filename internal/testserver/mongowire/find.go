@@ -1,7 +1,6 @@
 package mongowire
 
 import (
-	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -223,5 +222,3 @@ func cursorReply(namespace, batchName string, id int64, batch []bson.Raw) Reply 
 	b, _ = bsoncore.AppendDocumentEnd(b, whole)
 	return Reply{doc: b}
 }
-
-func sameDocument(a, b bson.Raw) bool { return bytes.Equal(a, b) }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,84 +93,6 @@ func TestInsertRaceHasOneWinner(t *testing.T) {
 	}
 }
 
-// change applies one update to a document and returns what came of it, without _id.
-func change(t *testing.T, c *mongo.Collection, before, update bson.D) (bson.M, error) {
-	t.Helper()
-	ctx := testContext(t)
-	require.NoError(t, c.Drop(ctx))
-	_, err := c.InsertOne(ctx, append(d("_id", "a"), before...))
-	require.NoError(t, err)
-	_, err = c.UpdateOne(ctx, d("_id", "a"), update)
-	var after bson.M
-	require.NoError(t, c.FindOne(ctx, d("_id", "a")).Decode(&after))
-	delete(after, "_id")
-	return after, err
-}
-
-func TestUpdateOperators(t *testing.T) { onEach(t, testUpdateOperators) }
-
-func testUpdateOperators(t *testing.T, c *mongo.Collection) {
-	at := func(ms int64) bson.DateTime { return bson.DateTime(ms) }
-	for name, test := range map[string]struct{ before, update, after bson.D }{
-		"set":                 {d("x", 1, "y", 2), d("$set", d("x", "$z", "n", nil)), d("x", "$z", "y", int32(2), "n", nil)},
-		"unset":               {d("x", 1, "y", 2), d("$unset", d("x", "", "no", "")), d("y", int32(2))},
-		"set on insert":       {d("x", 1), d("$setOnInsert", d("x", 2)), d("x", int32(1))},
-		"inc":                 {d("x", int32(1), "y", int64(1), "z", 1.5), d("$inc", d("x", 1, "y", 2, "z", 1, "new", int64(7))), d("x", int32(2), "y", int64(3), "z", 2.5, "new", int64(7))},
-		"inc beyond int32":    {d("x", int32(math.MaxInt32)), d("$inc", d("x", int32(1))), d("x", int64(math.MaxInt32)+1)},
-		"max raises":          {d("x", at(5)), d("$max", d("x", at(6), "new", at(1))), d("x", at(6), "new", at(1))},
-		"max never lowers":    {d("x", at(5)), d("$max", d("x", at(4))), d("x", at(5))},
-		"max by type":         {d("x", int64(9)), d("$max", d("x", at(4))), d("x", at(4))},
-		"min":                 {d("x", at(5)), d("$min", d("x", at(4))), d("x", at(4))},
-		"the same _id":        {d("x", 1), d("$set", d("_id", "a", "x", 2)), d("x", int32(2))},
-		"several at once":     {d("x", 1, "y", 1), d("$set", d("x", 2), "$unset", d("y", ""), "$inc", d("z", 1)), d("x", int32(2), "z", int32(1))},
-		"documents are data":  {d(), d("$set", d("x", d("$ne", ""))), d("x", bson.D{{Key: "$ne", Value: ""}})},
-		"dots inside of data": {d(), d("$set", d("x", d("a.b", 1))), d("x", bson.D{{Key: "a.b", Value: int32(1)}})},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if strings.HasSuffix(name, "data") {
-				beyondFerretDB(t, c, "names of fields that begin with '$' or contain a dot")
-			}
-			after, err := change(t, c, test.before, test.update)
-			require.NoError(t, err)
-			want := bson.M{}
-			for _, e := range test.after {
-				want[e.Key] = e.Value
-			}
-			assert.Equal(t, want, after)
-		})
-	}
-}
-
-func TestUpdateErrors(t *testing.T) { onEach(t, testUpdateErrors) }
-
-func testUpdateErrors(t *testing.T, c *mongo.Collection) {
-	for name, test := range map[string]struct {
-		update bson.D
-		code   int
-	}{
-		"another _id":      {d("$set", d("_id", "b")), 66},
-		"without an _id":   {d("$unset", d("_id", "")), 66},
-		"inc of text":      {d("$inc", d("text", 1)), 14},
-		"inc by text":      {d("$inc", d("n", "1")), 14},
-		"inc that wraps":   {d("$inc", d("n", int64(math.MaxInt64))), 2},
-		"one field twice":  {d("$set", d("n", 1), "$inc", d("n", 1)), 40},
-		"a field with $":   {d("$set", d("$n", 1)), 52},
-		"an empty field":   {d("$set", d("", 1)), 56},
-		"no fields at all": {d("$set", "n"), 9},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if test.code == 52 {
-				beyondFerretDB(t, c, "the code of this error")
-			}
-			after, err := change(t, c, d("text", "x", "n", int64(1)), test.update)
-			var failed mongo.WriteException
-			require.ErrorAs(t, err, &failed)
-			require.True(t, failed.HasErrorCode(test.code), "%v", err)
-			assert.Equal(t, bson.M{"text": "x", "n": int64(1)}, after, "nothing was changed")
-		})
-	}
-}
-
 func TestUpdateSaysWhatItDid(t *testing.T) { onEach(t, testUpdateSaysWhatItDid) }
 
 func testUpdateSaysWhatItDid(t *testing.T, c *mongo.Collection) {
@@ -236,103 +156,6 @@ func testFindAndModify(t *testing.T, c *mongo.Collection) {
 	require.NoError(t, err)
 	require.NoError(t, c.FindOneAndDelete(ctx, d("_id", "a"), options.FindOneAndDelete().SetProjection(d("_id", 0))).Decode(&doc))
 	assert.Equal(t, d("n", int32(1)), doc)
-}
-
-// ids returns the ids that a search finds, in its order.
-func ids(t *testing.T, c *mongo.Collection, filter bson.D, o ...options.Lister[options.FindOptions]) []string {
-	t.Helper()
-	cursor, err := c.Find(testContext(t), filter, o...)
-	require.NoError(t, err)
-	var docs []struct {
-		ID string `bson:"_id"`
-	}
-	require.NoError(t, cursor.All(testContext(t), &docs))
-	found := []string{}
-	for _, doc := range docs {
-		found = append(found, doc.ID)
-	}
-	return found
-}
-
-func TestFilters(t *testing.T) { onEach(t, testFilters) }
-
-func testFilters(t *testing.T, c *mongo.Collection) {
-	ctx := testContext(t)
-	at := func(ms int64) bson.DateTime { return bson.DateTime(ms) }
-	for _, doc := range []bson.D{
-		d("_id", "a", "owner", "o", "at", at(10), "n", int32(1)),
-		d("_id", "b", "owner", "o", "at", at(20), "n", int64(2)),
-		d("_id", "c", "owner", "p", "n", 2.5),
-		d("_id", "d", "owner", "p", "at", nil, "gone", true),
-		d("_id", "e", "owner", "q"),
-	} {
-		_, err := c.InsertOne(ctx, doc)
-		require.NoError(t, err)
-	}
-	byID := options.Find().SetSort(d("_id", 1))
-	for name, test := range map[string]struct {
-		filter bson.D
-		want   string
-	}{
-		"all":                          {d(), "abcde"},
-		"equal":                        {d("owner", "o"), "ab"},
-		"equal and after":              {d("owner", "o", "_id", d("$gt", "a")), "b"},
-		"range of strings":             {d("_id", d("$gte", "b", "$lt", "d")), "bc"},
-		"dates not after":              {d("at", d("$lte", at(10))), "a"},
-		"dates from":                   {d("at", d("$gte", at(10))), "ab"},
-		"a range has one type":         {d("at", d("$gt", int64(0))), ""},
-		"numbers of all types":         {d("n", d("$gte", int32(2))), "bc"},
-		"number as another type":       {d("n", 1.0), "a"},
-		"null is also what is missing": {d("at", nil), "cde"},
-		"exists":                       {d("at", d("$exists", true)), "abd"},
-		"exists not":                   {d("gone", d("$exists", false)), "abce"},
-		"in":                           {d("_id", d("$in", bson.A{"a", "x", "e"})), "ae"},
-		"not equal":                    {d("owner", d("$ne", "o")), "cde"},
-		"by id":                        {d("_id", "c"), "c"},
-		"by id and more":               {d("_id", "c", "owner", "o"), ""},
-		"explicitly equal":             {d("owner", d("$eq", "p")), "cd"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, test.want, strings.Join(ids(t, c, test.filter, byID), ""))
-		})
-	}
-	t.Run("a document as data", func(t *testing.T) {
-		beyondFerretDB(t, c, "names of fields that begin with '$'")
-		_, err := c.InsertOne(ctx, d("_id", "f", "owner", d("$ne", "")))
-		require.NoError(t, err)
-		assert.Equal(t, []string{"f"}, ids(t, c, d("owner", d("$eq", d("$ne", "")))))
-		_, err = c.DeleteOne(ctx, d("_id", "f"))
-		require.NoError(t, err)
-	})
-	t.Run("order", func(t *testing.T) {
-		assert.Equal(t, "edcba", strings.Join(ids(t, c, d(), options.Find().SetSort(d("_id", -1))), ""))
-		assert.Equal(t, "ecdab", strings.Join(ids(t, c, d(), options.Find().SetSort(d("at", 1, "gone", 1, "owner", -1))), ""), "what is missing comes first")
-		assert.Equal(t, "bc", strings.Join(ids(t, c, d("_id", d("$gt", "a")), options.Find().SetSort(d("_id", 1)).SetLimit(2)), ""))
-	})
-	t.Run("projection", func(t *testing.T) {
-		var doc bson.D
-		require.NoError(t, c.FindOne(ctx, d("_id", "a"), options.FindOne().SetProjection(d("n", 1, "at", 1))).Decode(&doc))
-		assert.Equal(t, d("_id", "a", "at", at(10), "n", int32(1)), doc)
-		doc = nil
-		require.NoError(t, c.FindOne(ctx, d("_id", "a"), options.FindOne().SetProjection(d("owner", 0))).Decode(&doc))
-		assert.Equal(t, d("_id", "a", "at", at(10), "n", int32(1)), doc)
-	})
-}
-
-func TestCursorsGoOnWhereTheyStopped(t *testing.T) {
-	sent := mongowire.Record(mongowire.Memory().Handle)
-	c := connect(t, mongowire.Start(t, sent.Handle))
-	var want []string
-	for i := range 1000 {
-		want = append(want, fmt.Sprintf("%04d", i))
-		_, err := c.InsertOne(testContext(t), d("_id", want[i], "data", make([]byte, 64<<10)))
-		require.NoError(t, err)
-	}
-	byID := options.Find().SetSort(d("_id", 1))
-	assert.Equal(t, want, ids(t, c, d(), byID.SetBatchSize(999)))
-	require.Len(t, sent.Commands("getMore"), 3, "a batch has 16 MiB at most")
-	assert.Equal(t, want[:150], ids(t, c, d(), options.Find().SetSort(d("_id", 1)).SetLimit(150)))
-	require.Len(t, sent.Commands("getMore"), 4, "and 101 documents at first")
 }
 
 func TestIndexes(t *testing.T) { onEach(t, testIndexes) }

@@ -1,6 +1,7 @@
 package mongowire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -101,7 +102,7 @@ func (s *Store) update(cmd Command) (Reply, bool, error) {
 				return err
 			}
 			r.n++
-			if !sameDocument(old, changed) {
+			if !bytes.Equal(old, changed) {
 				r.modified++
 			}
 		}
@@ -201,7 +202,7 @@ func (s *Store) findAndModify(cmd Command) (Reply, bool, error) {
 		return Reply{}, false, err
 	}
 	reply := OK(bson.E{Key: "lastErrorObject", Value: last}, bson.E{Key: "value", Value: shown})
-	return reply, !sameDocument(old, changed), nil
+	return reply, !bytes.Equal(old, changed), nil
 }
 
 func shownValue(doc bson.Raw, projection bson.RawValue) (any, error) {
