@@ -97,6 +97,7 @@ func useAll(t *testing.T, b *redis.Backend) {
 
 // The same on a cluster, where go-redis asks for more.
 func TestACLOnCluster(t *testing.T) {
+	t.Parallel()
 	c := testserver.StartCluster(t)
 	for _, node := range c.Nodes {
 		aclUser(t, node.Client(), aclRule+" "+aclOfClusters)

@@ -81,6 +81,7 @@ func unknown(t *testing.T, err error) {
 // A reply that is lost after the script ran, or a request that is lost before, is
 // made up for where the contract lets a write be repeated, and told where not.
 func TestLostOnTheWay(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		fault testserver.Fault
 		runs  int // of the script
@@ -146,6 +147,7 @@ func TestLostOnTheWay(t *testing.T) {
 // Between an attempt whose reply was lost and the next one another writer comes
 // first. What the next one meets may be of its own making: it is no answer.
 func TestOvertakenAfterALostReply(t *testing.T) {
+	t.Parallel()
 	first := backend.Record{ID: "id", Owner: "alice", Data: []byte("first")}
 	change := backend.Record{ID: "id", Data: []byte("second"), Revision: 1}
 	for name, c := range map[string]struct {
@@ -225,6 +227,7 @@ func TestCertainAnswers(t *testing.T) {
 // A server that is not there is an outage, for every method, and no write has had an
 // effect. It is found again by itself.
 func TestServerIsDown(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartRedis(t)
 	b := openURL(t, server.URL())
 	create(t, b, record("there", "alice", "d"))

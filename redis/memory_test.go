@@ -20,6 +20,7 @@ import (
 // TestMemory measures what a record takes beyond the same bytes set under the same
 // name: at most 420 bytes with all indexes.
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	keys := 25_000 // the tables of the server are as full as with 100 000
 	if os.Getenv("KEYSTORE_TEST_LONG") != "" {
 		keys = 100_000

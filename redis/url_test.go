@@ -212,6 +212,7 @@ func TestURLHints(t *testing.T) {
 
 // Opening makes sure that the server answers, and no error of it shows the URL.
 func TestOpeningFails(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartRedis(t, "requirepass right", "user s3cret-user on >right ~* &* -@all +ping")
 	secured, files := testserver.StartRedisTLS(t, "tls-auth-clients no")
 	unused, err := net.Listen("tcp", "127.0.0.1:0")

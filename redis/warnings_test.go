@@ -38,6 +38,7 @@ func openingLog(t *testing.T, rawURL string) []string {
 }
 
 func TestWarnings(t *testing.T) {
+	t.Parallel()
 	set := func(r *testserver.Redis, name, value string) {
 		t.Helper()
 		require.NoError(t, r.Client().ConfigSet(testContext(t), name, value).Err())
@@ -77,6 +78,7 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestWarningsOfACluster(t *testing.T) {
+	t.Parallel()
 	c := testserver.StartCluster(t)
 	lines := openingLog(t, c.URL())
 	require.Len(t, lines, 1)

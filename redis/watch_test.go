@@ -50,6 +50,7 @@ func watch(t *testing.T, b *redis.Backend) <-chan string {
 // While nothing is wrong, nothing but ids comes, exactly those that changed, and the
 // probes of watchers are nobody's changes.
 func TestWatchOfAServerThatIsWell(t *testing.T) {
+	t.Parallel()
 	client := clientOf(t, &goredis.Options{Addr: testserver.StartRedis(t).Addr()})
 	// Long enough that a busy machine answers a probe in time.
 	b := handleOn(t, client, &redis.Options{ProbeInterval: time.Second})
@@ -69,6 +70,7 @@ func TestWatchOfAServerThatIsWell(t *testing.T) {
 // A connection of the subscription that is cut, by whom ever, is replaced, and the
 // watcher told that it may have missed something, after which it hears again.
 func TestWatchConnectionCut(t *testing.T) {
+	t.Parallel()
 	s := openBroken(t)
 	for name, cut := range map[string]func(){
 		"by the server": func() {
@@ -84,6 +86,28 @@ func TestWatchConnectionCut(t *testing.T) {
 			hearsAgain(t, changes, s.past)
 		})
 	}
+}
+
+// What changes while there is no subscription is made up for by a "" once there is
+// one again.
+func TestWatchTellsOfAGap(t *testing.T) {
+	t.Parallel()
+	s := openBroken(t)
+	client := clientOf(t, &goredis.Options{Addr: s.proxy.Addr(), ContextTimeoutEnabled: true, DialerRetries: 1, MaxRetries: -1})
+	b := handleOn(t, client, &redis.Options{ProbeInterval: time.Minute}) // probes have no part in it
+	changes := watch(t, b)
+	s.proxy.Refuse(true)
+	receive(t, changes, "")
+	create(t, s.past, record("missed", "o", "d"))
+	select {
+	case id := <-changes:
+		t.Fatalf("%q came from nowhere", id)
+	case <-time.After(50 * time.Millisecond): // the longer, the surer
+	}
+	s.proxy.Refuse(false)
+	receive(t, changes, "")
+	create(t, s.past, record("heard", "o", "d"))
+	receive(t, changes, "heard")
 }
 
 // hearsAgain makes changes until one is heard: from some moment on all are.
@@ -127,6 +151,7 @@ func twoWays(t *testing.T, direct string, other string) (*goredis.Client, *atomi
 // A subscription that goes silent, while everything else works, is noticed by its
 // probes.
 func TestWatchConnectionSilent(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartRedis(t)
 	for name, silence := range map[string]func(p *testserver.Proxy){
 		"swallowed": func(p *testserver.Proxy) { p.BlackHole(true) },
@@ -150,6 +175,7 @@ func TestWatchConnectionSilent(t *testing.T) {
 // A failover shows in the replication id, even if no connection breaks, and a server
 // that is a replica now in its role.
 func TestWatchSeesFailovers(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	server := testserver.StartRedis(t)
 	admin := server.Client()
@@ -179,6 +205,7 @@ func TestWatchSeesFailovers(t *testing.T) {
 
 // As long as nothing can be published, changes of others may be missed.
 func TestWatchWhileTheServerIsAway(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartRedis(t)
 	b := handleOn(t, clientOf(t, &goredis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true}), &redis.Options{ProbeInterval: quick})
 	changes := watch(t, b)

@@ -62,6 +62,7 @@ func newKeystore(t testing.TB, b backend.Backend) *keystore.Keystore {
 // Replies of any other form than they should have are outages, never an answer and
 // never a panic.
 func TestRepliesOfAnotherForm(t *testing.T) {
+	t.Parallel()
 	forms := map[string]func(w *server.Peer, args []string){
 		"a number":          func(w *server.Peer, _ []string) { w.WriteInt(1) },
 		"text":              func(w *server.Peer, _ []string) { w.WriteBulk("yes") },
