@@ -20,6 +20,9 @@ func (b *Backend) List(ctx context.Context, o backend.ListOptions) ([]backend.Re
 	if err := b.ready(ctx); err != nil {
 		return nil, err
 	}
+	if o.Limit < 1 {
+		return nil, nil // for the server, 0 is no limit
+	}
 	page, err := b.page(ctx, o)
 	if err != nil {
 		return nil, b.readAnswer(fmt.Errorf("mongo: %w", err))

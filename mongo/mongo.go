@@ -89,9 +89,9 @@ func New(coll *mongo.Collection, o *Options) (*Backend, error) {
 	if opts.Linearizable {
 		concern = readconcern.Linearizable()
 	}
-	// A database of our own, so that no registry of the caller's encodes our documents.
+	// A database of our own, so that nothing of the caller's encodes our documents.
 	db := coll.Database().Client().Database(coll.Database().Name(), options.Database().
-		SetRegistry(bson.NewRegistry()).SetBSONOptions(&options.BSONOptions{}).
+		SetRegistry(registry).SetBSONOptions(&options.BSONOptions{}).
 		SetReadConcern(readconcern.Majority()).SetReadPreference(readpref.Primary()))
 	life, end := context.WithCancel(context.Background())
 	return &Backend{
@@ -103,6 +103,8 @@ func New(coll *mongo.Collection, o *Options) (*Backend, error) {
 		end:     end,
 	}, nil
 }
+
+var registry = bson.NewRegistry()
 
 // closeGrace is how long Close waits for calls under way before it closes their
 // connections.
