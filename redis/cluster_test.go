@@ -221,6 +221,7 @@ func moveShards(t *testing.T, c *testserver.Cluster, shards []int, between func(
 // an outage, and no key is unknown and no listing short. All is there again once
 // the master is.
 func TestClusterDown(t *testing.T) {
+	t.Parallel()
 	for name, coverage := range map[string]string{"all slots needed": "yes", "the rest serves": "no"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

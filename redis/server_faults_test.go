@@ -44,6 +44,7 @@ func TestOperationsWithLosses(t *testing.T) {
 // it back for up to 2 s while the disk is busy, so that no power failure is needed to
 // lose it: what is lost is counted, and nothing else may be wrong.
 func TestKilledServer(t *testing.T) {
+	t.Parallel()
 	for policy, lossy := range map[string]bool{"always": false, "everysec": true} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
@@ -63,6 +64,7 @@ func TestKilledServer(t *testing.T) {
 // requests and replies, stands still, and ends and comes back. No acknowledged change
 // is lost, since each is in the append-only file, and none happens twice.
 func TestLoadWithFaults(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		fault func(t *testing.T, server *testserver.Redis, proxy *testserver.Proxy, load *drivertest.Load)
 		felt  bool // by those who call
