@@ -69,7 +69,15 @@ func withEnd(ctx context.Context, err error) error {
 	return err
 }
 
-func failed(err error) error { return fmt.Errorf("redis: %w", err) }
+// ErrAuth means that a server refused the user, or the password, or wants one.
+var ErrAuth = errors.New("redis: the server refused the user or the password")
+
+func failed(err error) error {
+	if hasCode(err, "WRONGPASS", "NOAUTH") {
+		return fmt.Errorf("%w: %w", ErrAuth, err)
+	}
+	return fmt.Errorf("redis: %w", err)
+}
 
 // code returns the first word of an error that the server replied, such as LOADING,
 // and "" of any other error. Where versions differ it is the word of the latest.

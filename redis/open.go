@@ -18,9 +18,6 @@ import (
 	"example.com/keystore/backend"
 )
 
-// ErrAuth means that a server refused the user, or the password, or wants one.
-var ErrAuth = errors.New("redis: the server refused the user or the password")
-
 func init() {
 	for scheme := range schemes {
 		backend.Register(scheme, openURL)
@@ -94,10 +91,10 @@ func (b *Backend) greet(ctx context.Context) error {
 			}
 			return err
 		})
-		if answers.Load() > 0 {
-			err = nil
+		if err == nil || answers.Load() > 0 {
+			return struct{}{}, nil
 		}
-		return struct{}{}, err
+		return struct{}{}, failed(err)
 	})
 	if err != nil {
 		return describeOpening(ctx, err)
@@ -119,10 +116,9 @@ type hidden struct {
 	err  error
 }
 
-func (h hidden) Error() string { return h.text }
-func (h hidden) Is(target error) bool {
-	return errors.Is(h.err, target) || target == ErrAuth && hasCode(h.err, "WRONGPASS", "NOAUTH")
-}
+func (h hidden) Error() string        { return h.text }
+func (h hidden) GoString() string     { return h.text }
+func (h hidden) Is(target error) bool { return errors.Is(h.err, target) }
 
 // withoutPath describes an error of reading a file.
 func withoutPath(parameter string, err error) error {

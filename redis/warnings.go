@@ -49,7 +49,7 @@ func (b *Backend) warnings(ctx context.Context) ([]string, error) {
 	err := b.eachMaster(ctx, func(ctx context.Context, master goredis.UniversalClient) error {
 		text, err := master.Info(ctx).Result()
 		if err != nil {
-			return err
+			return failed(err)
 		}
 		info := infoFields(text)
 		mu.Lock()
