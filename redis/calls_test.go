@@ -39,9 +39,8 @@ var scriptCommands = []string{"get", "set", "exists", "del", "getrange", "setran
 
 // calls records what goes through a client.
 type calls struct {
-	mu   sync.Mutex
-	all  [][]any
-	pipe int // pipelines
+	mu  sync.Mutex
+	all [][]any
 }
 
 func recordCalls(client goredis.UniversalClient) *calls {

@@ -33,9 +33,9 @@ func TestRefusedChanges(t *testing.T) {
 		"maxmemory":        {"OOM", set("maxmemory", "1"), set("maxmemory", "0"), true},
 		"too few replicas": {"NOREPLICAS", set("min-replicas-to-write", "1"), set("min-replicas-to-write", "0"), false},
 		"a replica": {"READONLY", func(t *testing.T, admin *goredis.Client) {
-			require.NoError(t, admin.SlaveOf(testContext(t), "127.0.0.1", "1").Err())
+			require.NoError(t, admin.ReplicaOf(testContext(t), "127.0.0.1", "1").Err())
 		}, func(t *testing.T, admin *goredis.Client) {
-			require.NoError(t, admin.SlaveOf(testContext(t), "NO", "ONE").Err())
+			require.NoError(t, admin.ReplicaOf(testContext(t), "NO", "ONE").Err())
 		}, false},
 		"a snapshot that failed": {"MISCONF", func(t *testing.T, admin *goredis.Client) {
 			ctx := testContext(t)

@@ -190,16 +190,16 @@ func TestWatchSeesFailovers(t *testing.T) {
 	default:
 	}
 	// For a moment, between two probes, another server is the master.
-	require.NoError(t, admin.SlaveOf(ctx, "127.0.0.1", "1").Err())
-	require.NoError(t, admin.SlaveOf(ctx, "NO", "ONE").Err())
+	require.NoError(t, admin.ReplicaOf(ctx, "127.0.0.1", "1").Err())
+	require.NoError(t, admin.ReplicaOf(ctx, "NO", "ONE").Err())
 	receive(t, changes, "")
 	hearsAgain(t, changes, b)
 
-	require.NoError(t, admin.SlaveOf(ctx, "127.0.0.1", "1").Err())
+	require.NoError(t, admin.ReplicaOf(ctx, "127.0.0.1", "1").Err())
 	for range 3 { // as long as that lasts
 		receive(t, changes, "")
 	}
-	require.NoError(t, admin.SlaveOf(ctx, "NO", "ONE").Err())
+	require.NoError(t, admin.ReplicaOf(ctx, "NO", "ONE").Err())
 	hearsAgain(t, changes, b)
 }
 
