@@ -27,7 +27,7 @@ func LoseReply(err error) Fault {
 // gives the second answer.
 func Repeat(between func()) Fault {
 	return func(ctx context.Context, do Do) error {
-		do(ctx)
+		first := do(ctx)
 		if between != nil {
 			between()
 		}
@@ -36,6 +36,9 @@ func Repeat(between func()) Fault {
 			if errors.Is(err, answer) {
 				return answer // whoever repeats cannot say that nothing was applied
 			}
+		}
+		if errors.Is(err, backend.ErrNotApplied) && !errors.Is(first, backend.ErrNotApplied) {
+			return errors.New(err.Error()) // the first may have been
 		}
 		return err
 	}

@@ -72,6 +72,19 @@ func TestEachFaultAppliesAndAnswersAsItsNameSays(t *testing.T) {
 	require.True(t, bumped)
 }
 
+// TestWhoeverRepeatsClaimsNothing: the first of two calls has happened, and the
+// second is refused by the store.
+func TestWhoeverRepeatsClaimsNothing(t *testing.T) {
+	inner := memory.New()
+	require.NoError(t, inner.Create(t.Context(), record("a")))
+	store := faulty.New(inner, faulty.Nth(2, faulty.Update, faulty.Refuse(backend.ErrNotApplied)))
+	b := faulty.New(store, faulty.Only(faulty.Repeat(nil), faulty.Update))
+	err := b.Update(t.Context(), record("a"))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, backend.ErrNotApplied)
+	require.Equal(t, uint64(2), revision(t, inner))
+}
+
 func TestALostReplyHasNoResult(t *testing.T) {
 	inner := memory.New()
 	require.NoError(t, inner.Create(t.Context(), record("a")))

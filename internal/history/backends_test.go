@@ -19,6 +19,9 @@ type server interface {
 	// restart stops the server and starts it again, with what it has stored.
 	// All handles are closed before.
 	restart(t require.TestingT)
+	// breaking lets the line to the server break, if it is one that does, or not
+	// any more.
+	breaking(on bool)
 }
 
 // servers are the backends that the tests of this package run on: one line each.
@@ -35,6 +38,10 @@ var servers = []struct {
 	{"miniredis", startMiniredis, 30, startMiniredis, 10},
 	{"redis", startRedisServer, 60, startDurableRedis, 40},
 	{"redis behind faults", startRedisBehindFaults, 30, nil, 0},
+	{"mongo wire", startMongoWire, 30, startMongoWire, 20},
+	{"mongo wire behind faults", startMongoBehindFaults, 6, nil, 0},
+	{"ferretdb", startMongoServer, 6, startDurableFerretDB, 3},
+	{"ferretdb behind faults", startFerretDBBehindFaults, 4, nil, 0},
 }
 
 // longFactor is how many times as much the long form does.
@@ -60,6 +67,8 @@ func (m memoryServer) handle(_ require.TestingT, name string) backend.Backend {
 }
 
 func (m memoryServer) restart(require.TestingT) {}
+
+func (m memoryServer) breaking(bool) {}
 
 // badgerServer is one database, with a namespace for each store.
 type badgerServer struct {
@@ -93,6 +102,8 @@ func (b *badgerServer) handle(t require.TestingT, name string) backend.Backend {
 	require.NoError(t, err)
 	return h
 }
+
+func (b *badgerServer) breaking(bool) {}
 
 func (b *badgerServer) restart(t require.TestingT) {
 	require.NoError(t, b.db.Close())

@@ -12,6 +12,8 @@ import (
 
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/testserver"
+	"example.com/keystore/internal/testserver/mongowire"
+	_ "example.com/keystore/mongo"
 	_ "example.com/keystore/redis"
 )
 
@@ -23,6 +25,8 @@ type urlServer struct {
 	run       string          // begins the names, since a server of the user's is there for the next run too
 	names     map[string]bool // of the stores
 	again     func()          // stops the server and starts it with its data
+	line      *testserver.Proxy
+	plan      func(request []byte) testserver.Fault // of the line while clients work; nil: none
 }
 
 func newURLServer(t *testing.T, rawURL, parameter string, again func()) *urlServer {
@@ -80,33 +84,69 @@ func startDurableRedis(t *testing.T) server {
 	return newURLServer(t, r.URL(), "namespace", func() { r.Kill(); r.Start() })
 }
 
+// startMongoWire speaks the protocol of MongoDB inside the test, and is atomic as
+// MongoDB is.
+func startMongoWire(t *testing.T) server {
+	return newURLServer(t, mongowire.Start(t, mongowire.Memory().Handle, mongowire.Primary).URL(), "collection", func() {})
+}
+
+// startMongoServer is the user's server, or FerretDB.
+func startMongoServer(t *testing.T) server {
+	return newURLServer(t, testserver.MongoURL(t)+"keystore_history", "collection", nil)
+}
+
+// startDurableFerretDB is killed and started again between.
+func startDurableFerretDB(t *testing.T) server {
+	f := testserver.StartFerretDB(t)
+	return newURLServer(t, f.URL(), "collection", func() { f.Kill(); f.Start() })
+}
+
 // lineRate is how many requests of a handle meet a fault on the line.
 const lineRate = 0.04
 
 // startRedisBehindFaults is reached through a line that cuts requests and replies.
 func startRedisBehindFaults(t *testing.T) server {
-	r := testserver.StartRedis(t)
-	p := testserver.StartProxy(t, r.Addr())
-	s := newURLServer(t, "redis://"+p.Addr()+"/0", "namespace", nil)
-	s.breakLine(t, p)
-	return s
+	line := testserver.StartProxy(t, testserver.StartRedis(t).Addr())
+	return newURLServer(t, "redis://"+line.Addr()+"/0", "namespace", nil).behind(t, line)
 }
 
-// breakLine has the proxy cut requests and replies at random, from now until the
-// test ends.
-func (s *urlServer) breakLine(t *testing.T, p *testserver.Proxy) {
+func startMongoBehindFaults(t *testing.T) server {
+	line := testserver.StartProxy(t, mongowire.Start(t, mongowire.Memory().Handle, mongowire.Primary).Addr())
+	return newURLServer(t, "mongodb://"+line.Addr()+"/?directConnection=true", "collection", nil).behind(t, line)
+}
+
+func startFerretDBBehindFaults(t *testing.T) server {
+	line := testserver.StartProxy(t, testserver.StartFerretDB(t).Addr())
+	return newURLServer(t, "mongodb://"+line.Addr()+"/", "collection", nil).behind(t, line)
+}
+
+// behind has the line to the server cut requests and replies at random while it
+// breaks.
+func (s *urlServer) behind(t *testing.T, line *testserver.Proxy) *urlServer {
+	s.line = line
 	random := mathrand.New(mathrand.NewPCG(testSeed(t), 0))
 	faults := []testserver.Fault{testserver.CutBefore, testserver.CutRequest, testserver.DropReply, testserver.CutReply}
-	p.SetPlan(func([]byte) testserver.Fault {
+	s.plan = func([]byte) testserver.Fault {
 		if random.Float64() >= lineRate {
 			return testserver.Pass
 		}
 		return faults[random.IntN(len(faults))]
-	})
-	t.Cleanup(func() { // before the stores are emptied
-		p.SetPlan(nil)
+	}
+	t.Cleanup(func() {
 		for _, f := range faults {
-			require.Positive(t, p.Count(f), "requests that met fault %d", f)
+			require.Positive(t, s.line.Count(f), "requests that met fault %d", f)
 		}
 	})
+	return s
+}
+
+// breaking lets the line break, or not any more.
+func (s *urlServer) breaking(on bool) {
+	switch {
+	case s.line == nil:
+	case on:
+		s.line.SetPlan(s.plan)
+	default:
+		s.line.SetPlan(nil)
+	}
 }
