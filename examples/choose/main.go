@@ -30,11 +30,12 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	store := flag.String("store", cmp.Or(os.Getenv("KEYSTORE_URL"), "memory://"), "`URL` of the store; KEYSTORE_URL; default memory://")
+	store := flag.String("store", "", "`URL` of the store; KEYSTORE_URL; default memory://")
 	flag.Parse()
+	storeURL := cmp.Or(*store, os.Getenv("KEYSTORE_URL"), "memory://")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, *store); err != nil {
+	if err := run(ctx, os.Stdout, storeURL); err != nil {
 		log.Fatal("choose: ", err) // no error holds a part of the URL
 	}
 }
