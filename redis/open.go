@@ -42,6 +42,9 @@ func openURL(ctx context.Context, rawURL string, o *backend.OpenOptions) (backen
 		return nil, contextError(ctx)
 	}
 	b := newBackend(at.client(security), true, opts)
+	if o.TLS != nil && security == nil {
+		b.log.Warn("the program has settings for TLS, and the scheme of the URL does without; it is rediss with it")
+	}
 	if err := b.greet(ctx); err != nil {
 		_ = b.Close()
 		return nil, err

@@ -121,7 +121,9 @@ func (w *watch) probeOne(ctx context.Context, client goredis.UniversalClient, pa
 // eachMaster calls fn for each master of a cluster, concurrently, or for the one
 // server that there is.
 func (b *Backend) eachMaster(ctx context.Context, fn func(context.Context, goredis.UniversalClient) error) error {
-	cluster, ok := b.client.(*goredis.ClusterClient)
+	cluster, ok := b.client.(interface {
+		ForEachMaster(ctx context.Context, fn func(ctx context.Context, master *goredis.Client) error) error
+	})
 	if !ok {
 		return fn(ctx, b.client)
 	}

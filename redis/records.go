@@ -119,9 +119,13 @@ func found(id string, cmd *goredis.StringCmd) (backend.Record, error) {
 // damaged reports whether a record is there and cannot be read.
 func damaged(r *backend.Record) bool { return r.Revision == 0 }
 
-func checkRecord(r backend.Record) error {
+func validID(id string) bool {
 	const allowed = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
-	if r.ID == "" || len(r.ID) > backend.MaxIDLen || strings.Trim(r.ID, allowed) != "" {
+	return id != "" && len(id) <= backend.MaxIDLen && strings.Trim(id, allowed) == "" // what Trim leaves begins with another character
+}
+
+func checkRecord(r backend.Record) error {
+	if !validID(r.ID) {
 		return errors.New("redis: a record's id must be 1 to 64 of [0-9A-Za-z_-]")
 	}
 	return checkData(r.Data)

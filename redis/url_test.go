@@ -146,6 +146,7 @@ func TestInvalidURL(t *testing.T) {
 		"semicolon":                    "redis://host?namespace=a;s3cret=b",
 		"a bad namespace":              "redis://host?namespace=s3cret:s3cret",
 		"an empty namespace":           "redis://host?namespace=",
+		"no verification":              "rediss://host?skip_verify=true",
 		"a bad duration":               "redis://host?read_timeout=s3cret",
 		"a bad number":                 "redis://host?pool_size=s3cret",
 		"a number too large":           "redis://host?pool_size=3000000000",
@@ -335,4 +336,11 @@ func TestTLS(t *testing.T) {
 		})
 	}
 	require.Nil(t, ca.Certificates, "the program's configuration is not changed")
+
+	var log bytes.Buffer
+	plain := testserver.StartRedis(t)
+	b, err := backend.Open(testContext(t), plain.URL(), &backend.OpenOptions{TLS: files.Config, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	require.Contains(t, log.String(), "it is rediss with it", "TLS was meant, perhaps")
 }

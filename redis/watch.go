@@ -165,11 +165,14 @@ func (w *watch) receive(alive context.Context, s *subscription) {
 const probeMark = "?"
 
 func (w *watch) hear(payload string) {
-	if !strings.HasPrefix(payload, probeMark) {
+	switch {
+	case validID(payload):
 		w.hub.Notify(payload)
-		return
+	case strings.HasPrefix(payload, probeMark):
+		w.mu.Lock()
+		delete(w.expected, payload)
+		w.mu.Unlock()
+	default: // of a later version, perhaps
+		w.missed()
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.expected, payload)
 }

@@ -244,6 +244,19 @@ func TestWatchSlowReader(t *testing.T) {
 	receive(t, changes, "later")
 }
 
+// What no version so far publishes may be about any key.
+func TestWatchMessageOfAnotherForm(t *testing.T) {
+	client := clientOf(t, miniOptions(t))
+	changes := watch(t, handleOn(t, client, nil))
+	for _, message := range []string{"", "a b", "{}", strings.Repeat("x", 65)} {
+		require.NoError(t, client.Publish(testContext(t), redis.Channel("keystore"), message).Err())
+		require.Empty(t, <-changes)
+	}
+	require.NoError(t, client.Publish(testContext(t), redis.Channel("keystore"), "?another watcher's probe").Err())
+	require.NoError(t, client.Publish(testContext(t), redis.Channel("keystore"), "id").Err())
+	require.Equal(t, "id", <-changes)
+}
+
 func TestProbeInterval(t *testing.T) {
 	client := clientOf(t, miniOptions(t))
 	for _, bad := range []time.Duration{-1, 1, 9 * time.Millisecond} {
