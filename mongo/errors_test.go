@@ -193,3 +193,16 @@ func TestUpdateIsCertain(t *testing.T) {
 	require.ErrorIs(t, err, backend.ErrNotFound)
 	require.ErrorIs(t, err, backend.ErrNotApplied)
 }
+
+// A key that is taken, but perhaps not by what a majority has, is no answer yet.
+func TestTakenWithoutAMajority(t *testing.T) {
+	t.Parallel()
+	w := startWire(t, mongowire.Primary)
+	b, ctx := w.open(t, nil), testContext(t)
+	require.NoError(t, b.Create(ctx, backend.Record{ID: "a", Owner: "alice", Data: []byte("1")}))
+	w.faults.Nth(1, mongowire.Named("update"), mongowire.ApplyThenWriteConcernError(64, "waiting for replication timed out"))
+	err := b.Create(ctx, backend.Record{ID: "a", Owner: "alice", Data: []byte("2")})
+	require.Error(t, err)
+	assert.NotErrorIs(t, err, backend.ErrExists)
+	assert.NotErrorIs(t, err, backend.ErrNotApplied)
+}

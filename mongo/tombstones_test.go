@@ -155,3 +155,27 @@ func TestPurgeFailsInTheMiddle(t *testing.T) {
 	assert.NotErrorIs(t, err, backend.ErrNotApplied)
 	assert.Len(t, w.sent.Commands("update"), 1)
 }
+
+// Between the question what is due and its removal, another key may have taken the
+// place of one, at the same revision.
+func TestPurgeSparesNewRecords(t *testing.T) {
+	t.Parallel()
+	w := startWire(t)
+	b, other := w.open(t, nil), w.open(t, nil)
+	require.NoError(t, b.Create(t.Context(), backend.Record{ID: "a", Owner: "alice", Data: []byte("old"), PurgeAt: now}))
+	w.faults.Nth(1, mongowire.Named("update"), func(_ mongowire.Command, apply func() mongowire.Reply) mongowire.Reply {
+		fresh := backend.Record{ID: "a", Owner: "alice", Data: []byte("new"), PurgeAt: now.Add(time.Hour)}
+		for _, err := range []error{other.Delete(context.Background(), "a"), other.Create(context.Background(), fresh)} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		return apply()
+	})
+	n, err := b.Purge(testContext(t), now, 10)
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	r, err := b.Get(t.Context(), "a")
+	require.NoError(t, err)
+	assert.Equal(t, "new", string(r.Data))
+}
