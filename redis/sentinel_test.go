@@ -115,6 +115,7 @@ func TestSentinelLosesRevocations(t *testing.T) {
 	r := &revoked{store: newStore(t, s.URL())}
 	const n = 50
 	r.generate(t, n)
+	cache := drivertest.StartCache(t, openURL(t, s.URL()), r.ids...)
 	awaitReplica(t, s.Master)
 	cutOff(t, s)
 	for _, id := range r.ids {
@@ -126,6 +127,7 @@ func TestSentinelLosesRevocations(t *testing.T) {
 	lost := r.valid(t)
 	t.Logf("%d of %d acknowledged revocations were lost", lost, n)
 	assert.Equal(t, n, lost, "docs/redis.md says that these are lost")
+	cache.Await(openURL(t, s.URL())) // what is undone is read again, too
 }
 
 // With min-replicas-to-write the master refuses what no replica can have. Nothing

@@ -154,3 +154,9 @@ func TestLoadWithFaults(t *testing.T) {
 		})
 	}
 }
+
+func TestProcesses(t *testing.T) {
+	t.Parallel()
+	url := testserver.StartRedis(t).URL()
+	drivertest.Processes(t, url, 3, drivertest.Sized(100, 5000))
+}

@@ -7,6 +7,7 @@
 //   - [StartLoad] lets several goroutines make and change keys, while the test kills
 //     servers or cuts connections.
 //   - [Processes] lets several processes change the same records.
+//   - [StartCache] keeps a cache by Watch, which must come to hold what is stored.
 //
 // All of them keep a ledger of what the keystore said, and hold it against what is
 // stored: no change may happen twice, none that was acknowledged may be missing, and
