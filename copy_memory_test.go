@@ -18,22 +18,28 @@ import (
 	"example.com/keystore/memory"
 )
 
-// endless is a store of a great many keys, made as they are listed.
+// endless is a store of a great many keys, made as they are listed: every nth of
+// the numbers from 1e15 on.
 type endless struct {
 	backend.Backend
-	data func(id string) []byte
-	keys int
+	data   func(id string) []byte
+	keys   int
+	every  int
+	listed func()
 }
 
 func (e endless) List(_ context.Context, o backend.ListOptions) ([]backend.Record, error) {
 	first := 0
 	if o.After != "" {
 		fmt.Sscan(o.After, &first)
-		first -= 1e15 - 1
+		first = (first-1e15)/e.every + 1
+	}
+	if e.listed != nil {
+		e.listed()
 	}
 	var page []backend.Record
 	for i := first; i < min(first+o.Limit, e.keys); i++ {
-		id := fmt.Sprint(int(1e15) + i)
+		id := fmt.Sprint(int(1e15) + i*e.every)
 		page = append(page, backend.Record{ID: id, Owner: "owner", Data: e.data(id), Revision: 1, LastUsed: time.UnixMilli(1)})
 	}
 	return page, nil
@@ -64,11 +70,10 @@ func resealed(data []byte) []byte {
 }
 
 // TestCopyAndCompareHoldLittleInMemory moves 100 MB of records between stores
-// that keep nothing.
+// that keep nothing, and merges a few into as many.
 func TestCopyAndCompareHoldLittleInMemory(t *testing.T) {
 	const keys, size, bound = 50_000, 2000, 12 << 20
 	data := bigRecord(t, size)
-	from := endless{memory.New(), data, keys}
 	inUse := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -81,15 +86,19 @@ func TestCopyAndCompareHoldLittleInMemory(t *testing.T) {
 			require.Less(t, inUse(), before+bound)
 		}
 	}
-	result, err := keystore.Copy(t.Context(), from, endless{memory.New(), data, 0}, &keystore.CopyOptions{
-		Progress: func(keystore.CopyResult) { watch() },
-	})
+	all := endless{memory.New(), data, keys, 1, watch}
+	none := endless{memory.New(), data, 0, 1, nil}
+	some := endless{memory.New(), data, keys / 200, 200, nil}
+
+	result, err := keystore.Copy(t.Context(), all, none, nil)
 	require.NoError(t, err)
 	require.Equal(t, int64(keys), result.Created)
-	require.Greater(t, calls, 50)
-	calls = 0
-	compared, err := keystore.Compare(t.Context(), from, from, &keystore.CompareOptions{Progress: func(keystore.CompareResult) { watch() }})
+	result, err = keystore.Copy(t.Context(), some, all, nil)
 	require.NoError(t, err)
-	require.Equal(t, keystore.CompareResult{Same: keys}, compared)
-	require.Greater(t, calls, 50)
+	require.Equal(t, int64(keys/200), result.Unchanged)
+	compared, err := keystore.Compare(t.Context(), all, some, nil)
+	require.NoError(t, err)
+	require.Equal(t, int64(keys/200), compared.Same)
+	require.Equal(t, int64(keys-keys/200), compared.Missing)
+	require.Greater(t, calls, 3*keys/500)
 }

@@ -126,7 +126,12 @@ func (s *side) next(ctx context.Context) (*backend.Record, error) {
 	return &s.page[0], nil
 }
 
-func (s *side) take() { s.page = s.page[1:] }
+// take returns the next record as a copy, which does not keep the page in memory.
+func (s *side) take() *backend.Record {
+	r := s.page[0]
+	s.page = s.page[1:]
+	return &r
+}
 
 // merged yields what two stores hold, in the order of the ids. An error is the
 // last thing it yields.
@@ -150,13 +155,14 @@ func merged(ctx context.Context, source, target *side) iter.Seq2[twins, error] {
 			case from == nil, to.ID < from.ID:
 				from = nil
 			}
+			var t twins
 			if from != nil {
-				source.take()
+				t.from = source.take()
 			}
 			if to != nil {
-				target.take()
+				t.to = target.take()
 			}
-			if !yield(twins{from, to}, nil) {
+			if !yield(t, nil) {
 				return
 			}
 		}
