@@ -30,13 +30,18 @@ type Cluster struct {
 // config are further lines of every node's redis.conf.
 func StartCluster(tb testing.TB, config ...string) *Cluster {
 	tb.Helper()
+	return startCluster(tb, nil, config)
+}
+
+func startCluster(tb testing.TB, files *TLS, config []string) *Cluster {
+	tb.Helper()
 	c := &Cluster{tb: tb}
 	lines := slices.Concat(common, []string{
 		"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 1500",
 		"cluster-allow-replica-migration no", // a replica stays with its master
 	}, config)
 	for range 2 * masters {
-		node := newRedis(tb, lines)
+		node := newRedis(tb, files, lines)
 		node.Start()
 		c.Nodes = append(c.Nodes, node)
 	}
@@ -92,7 +97,7 @@ func (c *Cluster) AwaitOK() {
 
 // URL opens the cluster through its first 3 nodes.
 func (c *Cluster) URL() string {
-	return "redis+cluster://" + strings.Join(c.Addrs()[:masters], ",") + "/"
+	return c.Nodes[0].scheme() + "+cluster://" + strings.Join(c.Addrs()[:masters], ",") + "/"
 }
 
 // Addrs are the host:port of all nodes.

@@ -43,15 +43,16 @@ var common = []string{"appendonly yes", "appendfsync no", `save ""`, "repl-diskl
 // followed by [Redis.Start].
 func StartRedis(tb testing.TB, config ...string) *Redis {
 	tb.Helper()
-	r := newRedis(tb, slices.Concat(common, config))
+	r := newRedis(tb, nil, slices.Concat(common, config))
 	r.Start()
 	return r
 }
 
-// newRedis prepares a server that Start starts, and its end with the test.
-func newRedis(tb testing.TB, config []string, args ...string) *Redis {
+// newRedis prepares a server that Start starts, and its end with the test. It speaks
+// TLS if there are files for that.
+func newRedis(tb testing.TB, files *TLS, config []string, args ...string) *Redis {
 	tb.Helper()
-	r := &Redis{tb: tb, program: redisServer(tb), dir: tb.TempDir(), config: config, args: args}
+	r := &Redis{tb: tb, program: redisServer(tb), dir: tb.TempDir(), config: config, args: args, tls: files}
 	r.log = openLog(tb, r.dir)
 	tb.Cleanup(func() {
 		if r.process != nil {
@@ -86,12 +87,13 @@ func openLog(tb testing.TB, dir string) *os.File {
 func (r *Redis) Addr() string { return address(r.port) }
 
 // URL opens the server's database 0.
-func (r *Redis) URL() string {
-	scheme := "redis"
+func (r *Redis) URL() string { return r.scheme() + "://" + r.Addr() + "/0" }
+
+func (r *Redis) scheme() string {
 	if r.tls != nil {
-		scheme = "rediss"
+		return "rediss"
 	}
-	return scheme + "://" + r.Addr() + "/0"
+	return "redis"
 }
 
 // Client is a client of the test's own, to look behind the back of the code under

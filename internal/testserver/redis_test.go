@@ -64,7 +64,7 @@ func TestPortThatIsTaken(t *testing.T) {
 	defer l.Close()
 	for name, port := range map[string]int{"a server": other.port, "a listener that never answers": l.Addr().(*net.TCPAddr).Port} {
 		t.Run(name, func(t *testing.T) {
-			r := newRedis(t, common)
+			r := newRedis(t, nil, common)
 			r.port = port
 			require.NoError(t, r.writeConfig())
 			r.client = r.newClient()
@@ -77,7 +77,7 @@ func TestPortThatIsTaken(t *testing.T) {
 }
 
 func TestConfigurationThatIsWrong(t *testing.T) {
-	r := newRedis(t, []string{"no such line"})
+	r := newRedis(t, nil, []string{"no such line"})
 	var err error
 	r.port, err = freePort()
 	require.NoError(t, err)
@@ -130,4 +130,24 @@ func TestRedisTLS(t *testing.T) {
 	c2 := redis.NewClient(&redis.Options{Addr: r.Addr(), TLSConfig: without, MaxRetries: -1})
 	defer c2.Close()
 	require.NoError(t, c2.Ping(t.Context()).Err())
+}
+
+func TestTLSOfClusterAndSentinel(t *testing.T) {
+	c, files := StartClusterTLS(t)
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), TLSConfig: files.Config})
+	defer client.Close()
+	require.NoError(t, client.Set(t.Context(), "a", "1", 0).Err())
+	c.MoveSlot(15495, c.MasterOf(0), nil)
+	require.NoError(t, client.Get(t.Context(), "a").Err())
+	assert.Contains(t, c.URL(), "rediss+cluster://127.0.0.1:")
+
+	s, files := StartSentinelTLS(t)
+	assert.Contains(t, s.URL(), "rediss+sentinel://127.0.0.1:")
+	failover := redis.NewFailoverClient(&redis.FailoverOptions{
+		MasterName: SentinelMaster, SentinelAddrs: s.Addrs(), TLSConfig: files.Config,
+	})
+	defer failover.Close()
+	require.NoError(t, failover.Set(t.Context(), "a", "1", 0).Err())
+	s.Master.Kill()
+	assert.Same(t, s.Replica, s.AwaitFailover(s.Master))
 }

@@ -9,7 +9,7 @@ import (
 // StartReplica starts a replica of a server and returns when it is in sync.
 func StartReplica(tb testing.TB, of *Redis, config ...string) *Redis {
 	tb.Helper()
-	r := newRedis(tb, slices.Concat(common, []string{fmt.Sprintf("replicaof 127.0.0.1 %d", of.port)}, config))
+	r := newRedis(tb, of.tls, slices.Concat(common, []string{fmt.Sprintf("replicaof 127.0.0.1 %d", of.port)}, config))
 	r.Start()
 	r.AwaitSync()
 	return r

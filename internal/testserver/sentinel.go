@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,17 +29,25 @@ type Sentinel struct {
 // and the replica. config are further lines of redis.conf of master and replica.
 func StartSentinel(tb testing.TB, config ...string) *Sentinel {
 	tb.Helper()
+	return startSentinel(tb, nil, nil, config)
+}
+
+// startSentinel starts it with lines of redis.conf for all that take part, and others
+// for master and replica.
+func startSentinel(tb testing.TB, files *TLS, all, config []string) *Sentinel {
+	tb.Helper()
 	s := &Sentinel{tb: tb}
-	s.Master = StartRedis(tb, config...)
-	s.Replica = StartReplica(tb, s.Master, config...)
+	s.Master = newRedis(tb, files, slices.Concat(common, all, config))
+	s.Master.Start()
+	s.Replica = StartReplica(tb, s.Master, slices.Concat(all, config)...)
 	for range sentinels {
-		node := newRedis(tb, []string{
+		node := newRedis(tb, files, slices.Concat(all, []string{
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2", SentinelMaster, s.Master.port),
 			// A second or less is too little: as long after a failover the new master is
 			// not asked yet, and then taken for dead as well.
 			"sentinel down-after-milliseconds " + SentinelMaster + " 1500",
 			"sentinel failover-timeout " + SentinelMaster + " 3000",
-		}, "--sentinel")
+		}), "--sentinel")
 		node.Start()
 		// Look around more often than every 2, 10 and 1 s. Redis 6.2 lacks the command, and is slower.
 		_ = node.client.Do(context.Background(), "SENTINEL", "DEBUG", "PUBLISH-PERIOD", 200, "INFO-PERIOD", 500, "PING-PERIOD", 250).Err()
@@ -65,7 +74,7 @@ func (s *Sentinel) AwaitReady() {
 
 // URL opens the master through the sentinels.
 func (s *Sentinel) URL() string {
-	return "redis+sentinel://" + strings.Join(s.Addrs(), ",") + "/" + SentinelMaster + "/0"
+	return s.Master.scheme() + "+sentinel://" + strings.Join(s.Addrs(), ",") + "/" + SentinelMaster + "/0"
 }
 
 // Addrs are the host:port of the sentinels.

@@ -23,6 +23,8 @@ type TLS struct {
 	CertFile string // of the client
 	KeyFile  string
 	Config   *tls.Config // made of these
+
+	server []string // lines of redis.conf
 }
 
 // StartRedisTLS starts a server that speaks TLS only, with a certificate for
@@ -30,23 +32,48 @@ type TLS struct {
 // "tls-auth-clients no" lets in clients without one.
 func StartRedisTLS(tb testing.TB, config ...string) (*Redis, *TLS) {
 	tb.Helper()
+	files := newTLS(tb)
+	r := newRedis(tb, files, slices.Concat(common, files.server, config))
+	r.Start()
+	return r, files
+}
+
+// StartClusterTLS is StartCluster with TLS as StartRedisTLS has it, between the nodes
+// too.
+func StartClusterTLS(tb testing.TB, config ...string) (*Cluster, *TLS) {
+	tb.Helper()
+	files := newTLS(tb)
+	return startCluster(tb, files, slices.Concat(files.server, []string{"tls-cluster yes", "tls-replication yes"}, config)), files
+}
+
+// StartSentinelTLS is StartSentinel with TLS as StartRedisTLS has it, for all that
+// take part.
+func StartSentinelTLS(tb testing.TB, config ...string) (*Sentinel, *TLS) {
+	tb.Helper()
+	files := newTLS(tb)
+	return startSentinel(tb, files, slices.Concat(files.server, []string{"tls-replication yes"}), config), files
+}
+
+// newTLS makes the certificates.
+func newTLS(tb testing.TB) *TLS {
+	tb.Helper()
 	dir := tb.TempDir()
 	authority := newCertificate(tb, dir, "ca", nil)
 	server := newCertificate(tb, dir, "server", authority)
 	client := newCertificate(tb, dir, "client", authority)
 	roots := x509.NewCertPool()
 	roots.AddCert(authority.leaf)
-	files := &TLS{authority.certFile, client.certFile, client.keyFile, &tls.Config{
-		MinVersion: tls.VersionTLS12, RootCAs: roots,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{client.leaf.Raw}, PrivateKey: client.key, Leaf: client.leaf}},
-	}}
-	r := newRedis(tb, slices.Concat(common, []string{
-		"tls-cert-file " + server.certFile, "tls-key-file " + server.keyFile, "tls-ca-cert-file " + authority.certFile,
-		"tls-auth-clients yes",
-	}, config))
-	r.tls = files
-	r.Start()
-	return r, files
+	return &TLS{
+		CAFile: authority.certFile, CertFile: client.certFile, KeyFile: client.keyFile,
+		Config: &tls.Config{
+			MinVersion: tls.VersionTLS12, RootCAs: roots,
+			Certificates: []tls.Certificate{{Certificate: [][]byte{client.leaf.Raw}, PrivateKey: client.key, Leaf: client.leaf}},
+		},
+		server: []string{
+			"tls-cert-file " + server.certFile, "tls-key-file " + server.keyFile, "tls-ca-cert-file " + authority.certFile,
+			"tls-auth-clients yes",
+		},
+	}
 }
 
 type certificate struct {
