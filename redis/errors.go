@@ -152,6 +152,3 @@ func certain(err error) bool {
 func worthRetrying(err error) bool {
 	return hasCode(err, passing...) || unsent(err) && !errors.Is(err, goredis.ErrClosed)
 }
-
-// unsentForGood reports whether nothing will ever be sent again.
-func unsentForGood(err error) bool { return errors.Is(err, goredis.ErrClosed) }

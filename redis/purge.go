@@ -64,7 +64,7 @@ func (p *purge) round(ctx context.Context, limit int) (more bool, err error) {
 		}
 		limit -= len(ids)
 		s := &p.b.names.shards[n]
-		c := invocation{script: purgeScript, keys: []string{s.ids, s.owners, s.purge}, args: []any{p.b.names.channel, bytesOf(p.now)}}
+		c := invocation{script: purgeScript, keys: []string{s.ids, s.owners, s.purge}, args: []any{p.b.names.channel, messageEnd(), bytesOf(p.now)}}
 		for _, id := range ids {
 			c.keys = append(c.keys, s.record+id)
 			c.args = append(c.args, id)

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"strconv"
-	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -33,7 +32,7 @@ func (b *Backend) Create(ctx context.Context, r backend.Record) error {
 	return b.apply(ctx, true, invocation{
 		script: createScript,
 		keys:   []string{s.record + r.ID, s.ids, s.owners, s.purge},
-		args:   []any{b.names.channel, r.ID, ownerMember(r.Owner, r.ID), score, value},
+		args:   []any{b.names.channel, messageEnd(), r.ID, ownerMember(r.Owner, r.ID), score, value},
 	})
 }
 
@@ -52,7 +51,7 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 	return b.apply(ctx, true, invocation{
 		script: updateScript,
 		keys:   []string{s.record + r.ID, s.purge},
-		args:   []any{b.names.channel, r.ID, bytesOf(r.Revision), bytesOf(r.Revision + 1), bytesOf(purgeAt), score, bytes.Clone(r.Data)}, // cloned, since the write may outlive the call
+		args:   []any{b.names.channel, messageEnd(), r.ID, bytesOf(r.Revision), bytesOf(r.Revision + 1), bytesOf(purgeAt), score, bytes.Clone(r.Data)}, // cloned, since the write may outlive the call
 	})
 }
 
@@ -63,7 +62,7 @@ func (b *Backend) Delete(ctx context.Context, id string) error {
 	return b.apply(ctx, false, invocation{
 		script: deleteScript,
 		keys:   []string{s.record + id, s.ids, s.owners, s.purge},
-		args:   []any{b.names.channel, id},
+		args:   []any{b.names.channel, messageEnd(), id},
 	})
 }
 
@@ -118,11 +117,6 @@ func found(id string, cmd *goredis.StringCmd) (backend.Record, error) {
 
 // damaged reports whether a record is there and cannot be read.
 func damaged(r *backend.Record) bool { return r.Revision == 0 }
-
-func validID(id string) bool {
-	const allowed = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
-	return id != "" && len(id) <= backend.MaxIDLen && strings.Trim(id, allowed) == "" // what Trim leaves begins with another character
-}
 
 func checkRecord(r backend.Record) error {
 	if !validID(r.ID) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -75,4 +76,25 @@ func (b *Backend) warnings(ctx context.Context) ([]string, error) {
 		}
 	}
 	return found, err
+}
+
+// eachMaster calls fn for each master of a cluster, concurrently, or for the one
+// server that there is.
+func (b *Backend) eachMaster(ctx context.Context, fn func(context.Context, goredis.UniversalClient) error) error {
+	cluster, ok := b.client.(masters)
+	if !ok {
+		return fn(ctx, b.client)
+	}
+	return cluster.ForEachMaster(ctx, func(ctx context.Context, master *goredis.Client) error { return fn(ctx, master) })
+}
+
+// infoFields takes the reply to INFO apart.
+func infoFields(text string) map[string]string {
+	fields := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
+			fields[name] = value
+		}
+	}
+	return fields
 }

@@ -248,7 +248,7 @@ func TestWatchSlowReader(t *testing.T) {
 func TestWatchMessageOfAnotherForm(t *testing.T) {
 	client := clientOf(t, miniOptions(t))
 	changes := watch(t, handleOn(t, client, nil))
-	for _, message := range []string{"", "a b", "{}", strings.Repeat("x", 65)} {
+	for _, message := range []string{"", " ", "a:b", "{}", " a", strings.Repeat("x", 65), "a\x00"} {
 		require.NoError(t, client.Publish(testContext(t), redis.Channel("keystore"), message).Err())
 		require.Empty(t, <-changes)
 	}
@@ -266,3 +266,37 @@ func TestProbeInterval(t *testing.T) {
 }
 
 var _ backend.Watcher = (*redis.Backend)(nil)
+
+// On a cluster there is a subscription at each master, and a change is heard once.
+func TestWatchOfACluster(t *testing.T) {
+	t.Parallel()
+	c := testserver.StartCluster(t, "min-replicas-to-write 1")
+	client := goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: c.Addrs(), ContextTimeoutEnabled: true})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	b := handleOn(t, client, &redis.Options{ProbeInterval: 10 * time.Second})
+	changes := watch(t, b)
+	for _, node := range c.Nodes {
+		count, err := node.Client().PubSubNumSub(testContext(t), redis.Channel("keystore")).Result()
+		require.NoError(t, err)
+		want := int64(1)
+		if len(c.ReplicasOf(node)) == 0 {
+			want = 0 // a replica itself
+		}
+		require.Equal(t, want, count[redis.Channel("keystore")], node.Addr())
+	}
+	const n = 200
+	for i := range n {
+		create(t, b, record(fmt.Sprintf("k%03d", i), "o", "d"))
+	}
+	heard := make(map[string]int)
+	for len(heard) < n {
+		heard[<-changes]++
+	}
+	create(t, b, record("end", "o", "d"))
+	for id := ""; id != "end"; id = <-changes {
+		heard[id]++
+	}
+	for i := range n {
+		require.Equal(t, 1, heard[fmt.Sprintf("k%03d", i)])
+	}
+}

@@ -1,7 +1,8 @@
 -- Create. Keys: the record, the ids, the owners, the purge times of its shard.
--- Arguments: channel, id, owners' member, purge score ("": none), record.
+-- Arguments: channel, what follows the id in the message, id, owners' member,
+-- purge score ("": none), record.
 local old = redis.call('GET', KEYS[1])
-local new = ARGV[5]
+local new = ARGV[6]
 if old then
   -- A repeat finds what it wrote itself, but for the time of the last use (bytes
   -- 10 to 17), which Touch may have set since.
@@ -10,12 +11,12 @@ if old then
   end
   return 'exists'
 end
-redis.call('ZADD', KEYS[2], 0, ARGV[2])
-redis.call('ZADD', KEYS[3], 0, ARGV[3])
-if ARGV[4] ~= '' then
-  redis.call('ZADD', KEYS[4], ARGV[4], ARGV[2])
+redis.call('ZADD', KEYS[2], 0, ARGV[3])
+redis.call('ZADD', KEYS[3], 0, ARGV[4])
+if ARGV[5] ~= '' then
+  redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3])
 end
-redis.call('PUBLISH', ARGV[1], ARGV[2])
+redis.call('PUBLISH', ARGV[1], ARGV[3] .. ARGV[2])
 -- Last, so that a script that stops at an error has not written the record.
 redis.call('SET', KEYS[1], new)
 return 'ok'

@@ -1,5 +1,5 @@
 -- Delete. Keys: the record, the ids, the owners, the purge times of its shard.
--- Arguments: channel, id.
+-- Arguments: channel, what follows the id in the message, id.
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 'none'
 end
@@ -9,12 +9,12 @@ local old = redis.pcall('GET', KEYS[1])
 if type(old) == 'table' and not old.err:find('WRONGTYPE', 1, true) then
   return old
 end
-redis.call('PUBLISH', ARGV[1], ARGV[2])
-redis.call('ZREM', KEYS[2], ARGV[2])
-redis.call('ZREM', KEYS[4], ARGV[2])
+redis.call('PUBLISH', ARGV[1], ARGV[3] .. ARGV[2])
+redis.call('ZREM', KEYS[2], ARGV[3])
+redis.call('ZREM', KEYS[4], ARGV[3])
 if type(old) == 'string' and #old >= 27 and old:byte(1) == 1 then
   local owner = old:sub(28, 27 + old:byte(26) * 256 + old:byte(27))
-  redis.call('ZREM', KEYS[3], owner .. '\0' .. ARGV[2])
+  redis.call('ZREM', KEYS[3], owner .. '\0' .. ARGV[3])
 end
 -- Last, so that a script that stops at an error has not deleted the record.
 redis.call('DEL', KEYS[1])

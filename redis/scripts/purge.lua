@@ -1,6 +1,7 @@
 -- Purge. Keys: the ids, the owners, the purge times of a shard, then records of
--- it. Arguments: channel, now as the 8 bytes of a header's purge time, then the
--- id of each of the records, as the purge times named it.
+-- it. Arguments: channel, what follows the id in the messages, now as the 8 bytes of
+-- a header's purge time, then the id of each of the records, as the purge times
+-- named it.
 --
 -- Returns how many records it deleted, and how many entries stay at the head of
 -- the purge times, because their record cannot be read.
@@ -25,10 +26,10 @@ local function score(time)
   return string.format('%.0f', (high - 2147483648) * 4294967296 + low)
 end
 
-local now = ARGV[2]
+local now = ARGV[3]
 local deleted, left = 0, 0
 for i = 4, #KEYS do
-  local key, id = KEYS[i], ARGV[i - 1]
+  local key, id = KEYS[i], ARGV[i]
   local head = redis.pcall('GETRANGE', key, 0, 26)
   if type(head) == 'table' and not head.err:find('WRONGTYPE', 1, true) then
     return head
@@ -53,7 +54,7 @@ for i = 4, #KEYS do
       if #owner < length then
         left = left + 1
       else
-        redis.call('PUBLISH', ARGV[1], id)
+        redis.call('PUBLISH', ARGV[1], id .. ARGV[2])
         redis.call('DEL', key)
         redis.call('ZREM', KEYS[1], id)
         redis.call('ZREM', KEYS[2], owner .. '\0' .. id)

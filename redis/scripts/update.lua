@@ -1,6 +1,7 @@
--- Update. Keys: the record, the purge times of its shard. Arguments: channel, id,
--- the revision that must be stored, the one after it, the purge time (these three
--- as the 8 bytes of the header), purge score ("": none), data.
+-- Update. Keys: the record, the purge times of its shard. Arguments: channel, what
+-- follows the id in the message, id, the revision that must be stored, the one
+-- after it, the purge time (these three as the 8 bytes of the header), purge score
+-- ("": none), data.
 local old = redis.call('GET', KEYS[1])
 if not old then
   return 'none'
@@ -15,21 +16,21 @@ end
 if #old < owner then
   return 'malformed'
 end
-local revision, purge, data = old:sub(2, 9), old:sub(18, 25), ARGV[7]
-if revision == ARGV[4] and purge == ARGV[5] and old:sub(owner + 1) == data then
+local revision, purge, data = old:sub(2, 9), old:sub(18, 25), ARGV[8]
+if revision == ARGV[5] and purge == ARGV[6] and old:sub(owner + 1) == data then
   return 'ok' -- a repeat
 end
-if revision ~= ARGV[3] then
+if revision ~= ARGV[4] then
   return 'conflict'
 end
-if purge ~= ARGV[5] then
-  if ARGV[6] == '' then
-    redis.call('ZREM', KEYS[2], ARGV[2])
+if purge ~= ARGV[6] then
+  if ARGV[7] == '' then
+    redis.call('ZREM', KEYS[2], ARGV[3])
   else
-    redis.call('ZADD', KEYS[2], ARGV[6], ARGV[2])
+    redis.call('ZADD', KEYS[2], ARGV[7], ARGV[3])
   end
 end
-redis.call('PUBLISH', ARGV[1], ARGV[2])
+redis.call('PUBLISH', ARGV[1], ARGV[3] .. ARGV[2])
 -- Last, so that a script that stops at an error has not written the record.
-redis.call('SET', KEYS[1], old:sub(1, 1) .. ARGV[4] .. old:sub(10, 17) .. ARGV[5] .. old:sub(26, owner) .. data)
+redis.call('SET', KEYS[1], old:sub(1, 1) .. ARGV[5] .. old:sub(10, 17) .. ARGV[6] .. old:sub(26, owner) .. data)
 return 'ok'
