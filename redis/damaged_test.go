@@ -71,7 +71,10 @@ func TestRecordsThatCannotBeRead(t *testing.T) {
 				require.Equal(t, before, dump(t, client, bad))
 				require.NoError(t, b.Touch(ctx, map[string]time.Time{bad: at, good: at}))
 				require.Equal(t, at, get(t, b, good).LastUsed)
-				before = dump(t, client, bad) // a record with a whole header was used
+				if text, _ := c.value.(string); len(text) < 27 || text[0] != 1 {
+					require.Equal(t, before, dump(t, client, bad), "only a whole header of this version is written to")
+				}
+				before = dump(t, client, bad)
 				n, err := b.Purge(ctx, at, 10)
 				require.NoError(t, err)
 				require.Zero(t, n)
