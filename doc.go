@@ -2,8 +2,9 @@
 // each once, stores a digest, and on every request looks up what a presented
 // token may do. Keys have scopes and an expiry, are rotated with an overlap,
 // revoked, listed and purged. Where they are kept is a driver's concern: package
-// badger keeps them in a folder of the program, package memory in memory, and a
-// driver of your own can be proven with package conformance.
+// badger keeps them in a folder of the program, packages redis and mongo in servers
+// that several machines share, package memory in memory, and a driver of your own
+// can be proven with package conformance. [Copy] moves keys from one to another.
 //
 //	import _ "example.com/keystore/badger"
 //
@@ -64,7 +65,9 @@
 // Every change is one compare-and-swap of one record. Once Revoke, Rotate with
 // grace 0, EndGrace, Expire, Update or Delete has returned without an error, every
 // Lookup that begins later in any process on the same store sees it: nothing but
-// the answers of Options.OwnerActive is cached, for at most Options.CacheTTL.
+// the answers of Options.OwnerActive is cached, for at most Options.CacheTTL. That
+// holds as long as the store keeps what it acknowledged: after a failover a Redis
+// may not, and a revocation may be undone.
 //
 // A failure of the store is ErrUnavailable, never "invalid API key". A change that
 // may or may not have happened is ErrUnknownOutcome, after the keystore has sent
