@@ -148,8 +148,7 @@ func (s *sufferer) each(t *testing.T, c operationCase, name string, fault testse
 			require.NoError(t, wrong, what)
 			require.Empty(t, loss, what)
 		}
-		happened := s.Proxy.Count(fault)
-		requests := 0
+		requests := 0 // counted under a lock of the proxy's
 		s.Proxy.SetPlan(func(request []byte) testserver.Fault {
 			if !s.Match(request) {
 				return testserver.Pass
@@ -174,7 +173,9 @@ func (s *sufferer) each(t *testing.T, c operationCase, name string, fault testse
 			}
 		}
 		s.clear(t, e)
-		if s.Proxy.Count(fault) == happened {
+		// Not by the count of faults: the call may have given up before a slow server
+		// replied, and a reply that was never given is not lost.
+		if requests < n {
 			require.Greater(t, n, 1, "%s: no request matches", what)
 			return
 		}
@@ -192,6 +193,8 @@ func (s *sufferer) clear(t *testing.T, e *entry) {
 	for key, err := range s.sound.All(testContext(t), "") {
 		require.NoError(t, err)
 		require.True(t, key.ID == e.id || s.inDoubt[key.ID], "a key that was never made")
-		require.NoError(t, s.sound.Delete(testContext(t), key.ID))
+		if err := s.sound.Delete(testContext(t), key.ID); !s.inDoubt[key.ID] || !errors.Is(err, keystore.ErrNotFound) {
+			require.NoError(t, err)
+		} // else a Delete in doubt has come late, after the key was listed
 	}
 }
