@@ -29,6 +29,7 @@ func aboutRecords(request []byte) bool {
 }
 
 func TestOperations(t *testing.T) {
+	t.Parallel()
 	t.Run("wire", func(t *testing.T) {
 		t.Parallel()
 		drivertest.Operations(t, func(t *testing.T) drivertest.Target {
@@ -58,6 +59,7 @@ func brokenLine(t *testing.T, addr, url, database string) drivertest.Target {
 
 // On the server in this process, which is atomic, the processes race for real.
 func TestProcesses(t *testing.T) {
+	t.Parallel()
 	t.Run("wire", func(t *testing.T) {
 		t.Parallel()
 		drivertest.Processes(t, startWire(t, mongowire.Primary).URL(), 3, drivertest.Sized(20, 200))
@@ -72,6 +74,7 @@ func TestProcesses(t *testing.T) {
 // started again, and while the line to it is cut, dead and silent. The client
 // library is a fresh one for each handle, as in as many processes.
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	t.Run("FerretDB", func(t *testing.T) {
 		t.Parallel()
 		server := testserver.StartFerretDB(t)

@@ -17,6 +17,7 @@ import (
 // The server inside the process is atomic, as MongoDB is, and its three roles are
 // what the client library tells apart.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for name, role := range map[string]mongowire.Role{
 		"standalone":  mongowire.Standalone,
 		"replica set": mongowire.Primary,
@@ -39,6 +40,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceFerretDB(t *testing.T) {
+	t.Parallel()
 	client := connect(t, testserver.MongoURL(t))
 	t.Cleanup(func() { require.NoError(t, client.Database("conformance").Drop(context.Background())) })
 	conformance.Run(t, opener(client))

@@ -23,6 +23,7 @@ import (
 // for that, so each of its ways to fail before is tried: another version of it
 // that fails in other words shows here.
 func TestNeverSent(t *testing.T) {
+	t.Parallel()
 	record := backend.Record{ID: "a", Owner: "alice", Data: []byte("d")}
 	create := func(t *testing.T, b *mongo.Backend, within time.Duration) {
 		t.Helper()

@@ -56,6 +56,7 @@ func (m mutation) prepare(t *testing.T, b *mongo.Backend) {
 // doubt is neither an answer nor "not applied". The same call again settles it,
 // and nothing happens twice.
 func TestFaultsOfOneCommand(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		fault   mongowire.Fault
 		applied bool
@@ -105,6 +106,7 @@ func TestFaultsOfOneCommand(t *testing.T) {
 // A server that is not the primary any more says so before it does anything: the
 // command is sent again, to whoever is the primary then.
 func TestNotPrimaryIsRepeated(t *testing.T) {
+	t.Parallel()
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
@@ -124,6 +126,7 @@ func TestNotPrimaryIsRepeated(t *testing.T) {
 }
 
 func TestNoPrimaryAtAll(t *testing.T) {
+	t.Parallel()
 	w := startWire(t, mongowire.Primary)
 	b := w.open(t, nil)
 	require.NoError(t, b.Create(t.Context(), backend.Record{ID: "there", Owner: "alice", Data: []byte("old"), PurgeAt: now}))
@@ -148,6 +151,7 @@ func TestNoPrimaryAtAll(t *testing.T) {
 // A server that takes a command and says nothing holds nobody beyond the deadline
 // or the cancellation of the context.
 func TestSilentServer(t *testing.T) {
+	t.Parallel()
 	for _, m := range append(mutations, mutation{name: "Get", do: func(ctx context.Context, b *mongo.Backend) error {
 		_, err := b.Get(ctx, "there")
 		return err

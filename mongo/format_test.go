@@ -162,6 +162,7 @@ func TestForeignNumbers(t *testing.T) {
 
 // Text that means something to the server, or to a JSON parser, is data.
 func TestOperatorsAreData(t *testing.T) {
+	t.Parallel()
 	texts := []string{
 		`{"$ne": ""}`, `{"$gt": ""}`, `{"$where": "sleep(1000)"}`, `$owner`, `$$ROOT`, `owner.name`, `.`, `$`, `a.$[]`, `"; db.keys.drop(); "`,
 		`ObjectId("507f1f77bcf86cd799439011")`, `/.*/`, "\u0001\n\r\t", `null`, `true`, `0`, "🔑 ключ 鍵", strings.Repeat("ü", 128),
@@ -200,6 +201,7 @@ func TestOperatorsAreData(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	for name, coll := range servers(t, "limits") {
 		t.Run(name, func(t *testing.T) {
 			b, ctx := newBackend(t, coll, nil), testContext(t)
@@ -239,6 +241,7 @@ func TestLimits(t *testing.T) {
 
 // A page is cut where it holds 4 MiB, and the next one goes on there.
 func TestPageOfLargeRecords(t *testing.T) {
+	t.Parallel()
 	w := startWire(t)
 	b, ctx := w.open(t, nil), testContext(t)
 	const records = 150

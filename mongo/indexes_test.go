@@ -31,6 +31,7 @@ func indexKeys(t *testing.T, coll *mongodb.Collection) map[string]bson.D {
 }
 
 func TestEnsureIndexes(t *testing.T) {
+	t.Parallel()
 	for name, coll := range servers(t, "indexes") {
 		t.Run(name, func(t *testing.T) {
 			b, ctx := newBackend(t, coll, nil), testContext(t)
@@ -49,6 +50,7 @@ func TestEnsureIndexes(t *testing.T) {
 
 // Several processes start at once.
 func TestEnsureIndexesAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, coll := range servers(t, "indexesatonce") {
 		t.Run(name, func(t *testing.T) {
 			var all sync.WaitGroup
@@ -68,6 +70,7 @@ func TestEnsureIndexesAtOnce(t *testing.T) {
 
 // What is there by other names, made by an operator, is taken.
 func TestIndexesOfOtherNames(t *testing.T) {
+	t.Parallel()
 	for name, coll := range servers(t, "othernames") {
 		t.Run(name, func(t *testing.T) {
 			ctx := testContext(t)

@@ -27,6 +27,7 @@ import (
 // The parts of a URL are found as the client library finds them, and its own part
 // comes to it as it was written.
 func TestOpenByURL(t *testing.T) {
+	t.Parallel()
 	for query, want := range map[string]string{
 		"":                                 "keystore.keys",
 		"?":                                "keystore.keys",
@@ -131,6 +132,7 @@ func asNothing(err error) bool {
 // What can be opened another time is no fault of the URL, and shows no part of it
 // either.
 func TestUnavailableURL(t *testing.T) {
+	t.Parallel()
 	w := startWire(t)
 	w.faults.Each(mongowire.Named("saslStart"), mongowire.Answer(mongowire.Error(18, "Authentication failed for s3cret.")))
 	p := testserver.StartProxy(t, w.Addr())
@@ -185,6 +187,7 @@ func startDirect(t *testing.T) *wire {
 
 // Only a member of a set of several is refused.
 func TestDirectConnection(t *testing.T) {
+	t.Parallel()
 	for _, role := range []mongowire.Role{mongowire.Standalone, mongowire.Primary, mongowire.Mongos} {
 		_ = openURL(t, startWire(t, role).URL()+"?directConnection=true")
 	}
@@ -193,6 +196,7 @@ func TestDirectConnection(t *testing.T) {
 }
 
 func TestOpeningObeysItsContext(t *testing.T) {
+	t.Parallel()
 	w := startWire(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -220,6 +224,7 @@ func TestOpeningObeysItsContext(t *testing.T) {
 
 // The TLS of the program goes before that of the URL.
 func TestOpenWithTLS(t *testing.T) {
+	t.Parallel()
 	https := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate, and for an answer of another kind
 	t.Cleanup(https.Close)
 	trusting := https.Client().Transport.(*http.Transport).TLSClientConfig
