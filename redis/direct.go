@@ -15,7 +15,7 @@ import (
 // without a reply, the next attempt is made by await, and for a while all are, so
 // that no server that is slow is asked everything twice.
 const (
-	directWait = 250 * time.Millisecond
+	directWait = 500 * time.Millisecond
 	slowFor    = 10 * time.Second
 )
 

@@ -38,7 +38,7 @@
 //
 // A call returns when its context ends, even if the server is silent; of a context
 // that is cancelled, and not one whose deadline passes, a lookup or the first
-// attempt of a write notice it up to a quarter of a second later. The client
+// attempt of a write notice it up to half a second later. The client
 // should have ContextTimeoutEnabled set, or lookups take twice as long.
 //
 // A write that got no reply is sent again if that is harmless, for about a second.

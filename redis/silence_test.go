@@ -99,7 +99,7 @@ func TestSlowServer(t *testing.T) {
 	ctx := testContext(t)
 	create(t, s, record("there", "alice", "d"))
 	calls := recordCalls(redis.Client(s.Backend))
-	s.proxy.Delay(400 * time.Millisecond)
+	s.proxy.Delay(700 * time.Millisecond)
 	require.Equal(t, "d", string(get(t, s, "there").Data))
 	require.Len(t, calls.named("get"), 2)
 	require.NoError(t, s.Update(ctx, backend.Record{ID: "there", Revision: 1, Data: []byte("e")}))
