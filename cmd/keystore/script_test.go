@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("LocalAppData", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("BASE", "badger://"+slashed(env.WorkDir))
 			env.Setenv("STORE", "badger://"+slashed(filepath.Join(env.WorkDir, "store"))+"?sync=0") // for speed
+			env.Setenv("GORACE", "atexit_sleep_ms=0")                                               // with -race each process would sleep for a second at its end
 			env.Setenv("FAULTY", "faulty://"+slashed(filepath.Join(env.WorkDir, "store")))
 			return nil
 		},
