@@ -18,15 +18,17 @@ import (
 // repeats those of its methods on its own account where it can: as often as the
 // deadline allows, and with an error in the end that may be of an attempt which
 // had no effect while an earlier one had. A command is sent once, so that its
-// answer, and its failure, is that of the only attempt. Nor does it need what
-// servers other than MongoDB lack for such repeats. Keystore sends a write again
-// itself if its outcome is unknown.
+// answer, and its failure, is that of the only attempt; the library repeats it
+// only after a server has said that it would not execute it, being overloaded or
+// wanting the user to log in again. Nor does it need what servers other than
+// MongoDB lack for such repeats. Keystore sends a write again itself if its
+// outcome is unknown.
 
 // durable is the write concern of every write.
 var durable = doc("w", "majority", "j", true)
 
-// update is one update of one document; the filter holds _id and rev.
-func update(filter, change bson.D) bson.D { return doc("q", filter, "u", change) }
+// statement is one update of one document; the filter holds _id and rev.
+func statement(filter, change bson.D) bson.D { return doc("q", filter, "u", change) }
 
 // updates sends updates of single documents in one command, each of them on its
 // own, and returns how many found their document.

@@ -88,7 +88,7 @@ func notConnected(err error) bool {
 	if errors.As(err, &command) {
 		err = command.Wrapped
 	}
-	switch outer := err.(type) {
+	switch outer := err.(type) { //nolint:errorlint // it is the outermost that tells
 	case topology.ConnectionError:
 		return true
 	case driver.Error:

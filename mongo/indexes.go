@@ -24,7 +24,8 @@ var indexes = []bson.D{
 // making indexes of a large collection takes long. Without the right to make
 // indexes it succeeds if they are in place.
 func (b *Backend) EnsureIndexes(ctx context.Context) error {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return err
 	}
 	if err := b.checkCollection(ctx); err != nil {

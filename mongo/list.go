@@ -17,7 +17,8 @@ const maxPageBytes = 4 << 20
 // List implements [backend.Backend]. A page ends at about 4 MiB of data. A
 // document that is no record of ours is in it without Data.
 func (b *Backend) List(ctx context.Context, o backend.ListOptions) ([]backend.Record, error) {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if o.Limit < 1 {

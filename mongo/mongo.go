@@ -129,15 +129,20 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// ready returns why a call may not begin, if it may not.
-func (b *Backend) ready(ctx context.Context) error {
+// enter begins a call. It returns the context for it, or why it may not begin.
+func (b *Backend) enter(ctx context.Context) (context.Context, error) {
 	if err := ctx.Err(); err != nil {
-		return refused(contextError(err))
+		return nil, refused(contextError(err))
 	}
 	if b.isClosed() {
-		return backend.ErrClosed
+		return nil, backend.ErrClosed
 	}
-	return nil
+	// What is called within a transaction of the program is no part of it: its end
+	// would undo what was acknowledged here.
+	if mongo.SessionFromContext(ctx) != nil {
+		ctx = mongo.NewSessionContext(ctx, nil)
+	}
+	return ctx, nil
 }
 
 func (b *Backend) isClosed() bool { return b.life.Err() != nil }

@@ -104,7 +104,7 @@ func (at location) open(ctx context.Context, client *mongo.Client, direct bool, 
 	_, err = b.load(ctx, b.lookups, "probe")
 	switch {
 	case at.linearizable && hasCode(err, codeNotAReplicaSet):
-		return nil, errNotLinearizable
+		return nil, fmt.Errorf("%w: %w", backend.ErrInvalidURL, errNotLinearizable)
 	case err == nil, errors.Is(err, backend.ErrNotFound), errors.Is(err, errDamaged):
 		return b, nil
 	}
@@ -135,7 +135,7 @@ func (b *Backend) checkServer(ctx context.Context, direct bool) error {
 		return err
 	}
 	if direct && hello.SetName != "" && (len(hello.Hosts) > 1 || !hello.Primary) {
-		return errDirect
+		return fmt.Errorf("%w: %w", backend.ErrInvalidURL, errDirect)
 	}
 	return nil
 }

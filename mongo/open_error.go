@@ -33,7 +33,10 @@ func (f failure) Is(target error) bool { return errors.Is(f.err, target) }
 // openError describes why a store could not be opened.
 func openError(ctx context.Context, err error) error {
 	var found finding
-	if errors.As(err, &found) {
+	switch {
+	case errors.Is(err, backend.ErrInvalidURL):
+		return err // with a text of ours
+	case errors.As(err, &found):
 		return found
 	}
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {

@@ -21,7 +21,8 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 }
 
 func (b *Backend) purge(ctx context.Context, now time.Time, limit int) (int, error) {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return 0, err
 	}
 	until, err := date(now)
@@ -41,7 +42,7 @@ func (b *Backend) purge(ctx context.Context, now time.Time, limit int) (int, err
 		}
 		statements := make([]bson.D, len(due))
 		for i, d := range due {
-			statements[i] = update(doc(fieldID, d.ID, fieldRev, d.Rev, fieldPurgeAt, isDue), tombstone)
+			statements[i] = statement(doc(fieldID, d.ID, fieldRev, d.Rev, fieldPurgeAt, isDue), tombstone)
 		}
 		n, err := b.updates(ctx, statements...)
 		count += n

@@ -22,7 +22,8 @@ func (b *Backend) Create(ctx context.Context, r backend.Record) error {
 }
 
 func (b *Backend) create(ctx context.Context, r backend.Record) error {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return err
 	}
 	if err := checkRecord(r); err != nil {
@@ -32,9 +33,9 @@ func (b *Backend) create(ctx context.Context, r backend.Record) error {
 	if err != nil {
 		return refused(err)
 	}
-	statement := append(update(doc(fieldID, r.ID, fieldRev, int64(0)), change), doc("upsert", true)...)
+	upsert := append(statement(doc(fieldID, r.ID, fieldRev, int64(0)), change), doc("upsert", true)...)
 	for try := 1; try <= lookTries; try++ {
-		_, err := b.updates(ctx, statement)
+		_, err := b.updates(ctx, upsert)
 		if !hasCode(err, codeDuplicateKey) {
 			return err
 		}
@@ -65,7 +66,8 @@ const linearizableTimeout = 10 * time.Second
 // Get implements [backend.Backend]. A document that is no record of ours comes
 // without Data, which no reader takes for a key.
 func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return backend.Record{}, err
 	}
 	if _, bounded := ctx.Deadline(); b.opts.Linearizable && !bounded {
@@ -92,7 +94,8 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 }
 
 func (b *Backend) update(ctx context.Context, r backend.Record) error {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return err
 	}
 	if err := checkRecord(r); err != nil {
@@ -106,7 +109,7 @@ func (b *Backend) update(ctx context.Context, r backend.Record) error {
 	for try := 1; try <= lookTries; try++ {
 		// Revision 0 is that of tombstones, and beyond 2^63 there is none.
 		if rev > 0 {
-			n, err := b.updates(ctx, update(doc(fieldID, r.ID, fieldRev, rev), change))
+			n, err := b.updates(ctx, statement(doc(fieldID, r.ID, fieldRev, rev), change))
 			if err != nil || n > 0 {
 				return err
 			}
@@ -137,10 +140,11 @@ func (b *Backend) Delete(ctx context.Context, id string) error {
 }
 
 func (b *Backend) delete(ctx context.Context, id string) error {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return err
 	}
-	_, err := b.updates(ctx, update(doc(fieldID, id, fieldRev, present), tombstone))
+	_, err = b.updates(ctx, statement(doc(fieldID, id, fieldRev, present), tombstone))
 	if err == nil {
 		b.sweepSometimes(ctx)
 	}

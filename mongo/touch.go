@@ -18,7 +18,8 @@ func (b *Backend) Touch(ctx context.Context, used map[string]time.Time) error {
 }
 
 func (b *Backend) touch(ctx context.Context, used map[string]time.Time) error {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return err
 	}
 	statements := make([]bson.D, 0, len(used))
@@ -30,7 +31,7 @@ func (b *Backend) touch(ctx context.Context, used map[string]time.Time) error {
 		if err != nil {
 			return refused(err)
 		}
-		statements = append(statements, update(doc(fieldID, id, fieldRev, intact), doc("$max", doc(fieldLastUsed, at))))
+		statements = append(statements, statement(doc(fieldID, id, fieldRev, intact), doc("$max", doc(fieldLastUsed, at))))
 	}
 	for i := 0; i < len(statements); i += chunkLen {
 		err := b.touchChunk(ctx, statements[i:min(i+chunkLen, len(statements))])
@@ -45,9 +46,10 @@ func (b *Backend) touch(ctx context.Context, used map[string]time.Time) error {
 }
 
 func (b *Backend) touchChunk(ctx context.Context, statements []bson.D) error {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return err
 	}
-	_, err := b.updates(ctx, statements...)
+	_, err = b.updates(ctx, statements...)
 	return err
 }

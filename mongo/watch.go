@@ -36,7 +36,8 @@ const (
 // before the newest one. After a poll that failed, after too many changes at
 // once and after a clock that was set back by more than 10 s it sends "".
 func (b *Backend) Watch(ctx context.Context) (<-chan string, error) {
-	if err := b.ready(ctx); err != nil {
+	ctx, err := b.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
 	w := &watcher{b: b}

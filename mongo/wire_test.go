@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	mongodb "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
@@ -146,4 +147,24 @@ func statements(t *testing.T, cmd mongowire.Command) []bson.Raw {
 		all = append(all, v.Document())
 	}
 	return all
+}
+
+// What is called within a transaction of the program is no part of it.
+func TestWithinATransaction(t *testing.T) {
+	w := startWire(t, mongowire.Primary)
+	client := connect(t, w.URL())
+	b := newBackend(t, client.Database("test").Collection("keys"), nil)
+	session, err := client.StartSession()
+	require.NoError(t, err)
+	defer session.EndSession(t.Context())
+	require.NoError(t, session.StartTransaction())
+	ctx := mongodb.NewSessionContext(testContext(t), session)
+	require.NoError(t, b.Create(ctx, backend.Record{ID: "a", Owner: "alice"}))
+	_, err = b.Get(ctx, "a")
+	require.NoError(t, err)
+	require.ErrorIs(t, b.Update(ctx, backend.Record{ID: "a", Revision: 7}), backend.ErrConflict)
+	for _, cmd := range w.sent.Commands() {
+		assert.Zero(t, cmd.Body.Lookup("autocommit").Type)
+		assert.Zero(t, cmd.Body.Lookup("startTransaction").Type)
+	}
 }
