@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -126,6 +127,11 @@ func TestLoadWithFaults(t *testing.T) {
 				server.Resume()
 				load.Await(50)
 			}
+		}, true},
+		"slower than the client waits": {func(t *testing.T, _ *testserver.Redis, proxy *testserver.Proxy, load *drivertest.Load) {
+			proxy.Delay(1100 * time.Millisecond)
+			load.AwaitFailures(4)
+			proxy.Delay(0)
 		}, true},
 		"unreachable": {func(t *testing.T, _ *testserver.Redis, proxy *testserver.Proxy, load *drivertest.Load) {
 			for _, broken := range []func(bool){proxy.Refuse, proxy.BlackHole} {

@@ -57,7 +57,7 @@ func TestClusterSlotOnItsWay(t *testing.T) {
 	other := openURL(t, c.URL())
 	create(t, other, record(id, "o", "1"))
 	receive(t, changes, id)
-	moveShards(t, c, []int{0}, func() {
+	moveShards(t, c, []int{0}, c.MasterOf(slotOfShard(63)), func() {
 		err := other.Update(testContext(t), backend.Record{ID: id, Revision: 1, Data: []byte("2")})
 		require.ErrorContains(t, err, "TRYAGAIN")
 		require.ErrorIs(t, err, backend.ErrNotApplied)

@@ -158,7 +158,7 @@ func (c *Cluster) ReplicasOf(master *Redis) []*Redis {
 // MoveSlot moves a slot with all that is in it to another master. It calls
 // between, if not nil, while the slot is neither here nor there: the old master
 // answers ASK for what it does not have, and the new one TRYAGAIN to a command
-// with several keys of which it lacks one.
+// with several keys of which it lacks one. It returns when all nodes know of it.
 func (c *Cluster) MoveSlot(slot int, to *Redis, between func()) {
 	c.tb.Helper()
 	ctx := testContext(c.tb)
@@ -177,15 +177,16 @@ func (c *Cluster) MoveSlot(slot int, to *Redis, between func()) {
 		}
 		c.must(migrate(ctx, from, to, keys))
 	}
-	// The new master first: the other order leaves the slot without one for a moment.
-	nodes := []*Redis{to, from}
-	for _, node := range c.Nodes {
-		if self, err := node.self(); err == nil && node != to && node != from && self.master == "-" {
-			nodes = append(nodes, node)
-		}
-	}
-	for _, node := range nodes {
+	// The new master first, for the other order leaves the slot without one for
+	// a moment. It tells all nodes at once. To tell them from here is no good: what
+	// the new master sent them before may arrive after that.
+	for _, node := range []*Redis{to, from} {
 		c.must(node.client.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", toID).Err())
+	}
+	for _, node := range c.Nodes {
+		if node.Running() {
+			await(c.tb, "all nodes know who serves the slot", func() error { return node.believes(toID, slot) })
+		}
 	}
 }
 

@@ -9,38 +9,51 @@ import (
 	"time"
 )
 
-// self is what a node of a cluster says about itself.
-type self struct {
+// member is what a node of a cluster says about itself or another.
+type member struct {
 	id     string
 	master string // the id of its master; "-": it is one
 	epoch  int
 	ranges [][2]int // of slots that it serves
 }
 
-// self reads the node's own line of CLUSTER NODES, which is
+// self is what the node says about itself.
+func (r *Redis) self() (member, error) {
+	return r.member(func(fields []string) bool { return strings.Contains(fields[2], "myself") })
+}
+
+// believes tells why the node does not believe that a slot is served by another.
+func (r *Redis) believes(id string, slot int) error {
+	other, err := r.member(func(fields []string) bool { return fields[0] == id })
+	if err == nil && !other.serves(slot) {
+		err = fmt.Errorf("%s believes that it serves %v", r.Addr(), other.ranges)
+	}
+	return err
+}
+
+// member reads the line of CLUSTER NODES that matches. Its fields are
 //
 //	<id> <address> <flags> <master> <ping> <pong> <epoch> <link> <slots>...
-func (r *Redis) self() (self, error) {
+func (r *Redis) member(match func(fields []string) bool) (member, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	text, err := r.client.ClusterNodes(ctx).Result()
 	if err != nil {
-		return self{}, err
+		return member{}, err
 	}
 	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) >= 8 && strings.Contains(fields[2], "myself") {
-			return parseSelf(fields)
+		if fields := strings.Fields(line); len(fields) >= 8 && match(fields) {
+			return parseMember(fields)
 		}
 	}
-	return self{}, errors.New("CLUSTER NODES does not name the node itself")
+	return member{}, errors.New("CLUSTER NODES does not name the node")
 }
 
-func parseSelf(fields []string) (self, error) {
-	s := self{id: fields[0], master: fields[3]}
+func parseMember(fields []string) (member, error) {
+	m := member{id: fields[0], master: fields[3]}
 	var err error
-	if s.epoch, err = strconv.Atoi(fields[6]); err != nil {
-		return self{}, err
+	if m.epoch, err = strconv.Atoi(fields[6]); err != nil {
+		return member{}, err
 	}
 	for _, text := range fields[8:] {
 		if strings.HasPrefix(text, "[") {
@@ -50,13 +63,13 @@ func parseSelf(fields []string) (self, error) {
 		if n, _ := fmt.Sscanf(text, "%d-%d", &r[0], &r[1]); n < 2 {
 			r[1] = r[0]
 		}
-		s.ranges = append(s.ranges, r)
+		m.ranges = append(m.ranges, r)
 	}
-	return s, nil
+	return m, nil
 }
 
-func (s self) serves(slot int) bool {
-	for _, r := range s.ranges {
+func (m member) serves(slot int) bool {
+	for _, r := range m.ranges {
 		if r[0] <= slot && slot <= r[1] {
 			return true
 		}
