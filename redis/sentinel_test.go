@@ -177,7 +177,7 @@ func TestMinReplicasMaxLag(t *testing.T) {
 	replica := testserver.StartRedis(t)
 	host, port, err := net.SplitHostPort(proxy.Addr())
 	require.NoError(t, err)
-	require.NoError(t, replica.Client().SlaveOf(testContext(t), host, port).Err())
+	require.NoError(t, replica.Client().ReplicaOf(testContext(t), host, port).Err())
 	replica.AwaitSync()
 	b := openURL(t, master.URL())
 	require.Eventually(t, func() bool { return b.Create(testContext(t), record("first", "o", "d")) == nil }, waitLimit, waitTick)
@@ -201,6 +201,6 @@ func TestMinReplicasMaxLag(t *testing.T) {
 // asMaster makes a replica a master, and opens the store in it.
 func asMaster(t *testing.T, replica *testserver.Redis) *redis.Backend {
 	t.Helper()
-	require.NoError(t, replica.Client().SlaveOf(testContext(t), "NO", "ONE").Err())
+	require.NoError(t, replica.Client().ReplicaOf(testContext(t), "NO", "ONE").Err())
 	return openURL(t, replica.URL())
 }

@@ -119,7 +119,7 @@ var cases = []operationCase{
 		case err != nil && errors.Is(err, keystore.ErrUnavailable):
 			e.maybe = &state{}
 		default:
-			return "", fmt.Errorf("Purge of one key: %d, %w", n, err)
+			return "", fmt.Errorf("purge of one key: %d, %w", n, err)
 		}
 		return "", nil
 	}},

@@ -144,7 +144,7 @@ func (w *worker) increment(ctx context.Context, c *counter) {
 		w.load.count(func(t *Tally) { t.Refused++ })
 	case errors.Is(err, keystore.ErrConflict): // others were faster, 16 times
 	default:
-		w.load.problem(fmt.Errorf("Update of a shared key: %w", err))
+		w.load.problem(fmt.Errorf("update of a shared key: %w", err))
 	}
 }
 
