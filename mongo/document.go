@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -21,7 +22,7 @@ const (
 	fieldPurgeAt  = "purge_at"
 	fieldLastUsed = "last_used"
 	fieldChanged  = "changed"
-	fieldWrites   = "writes"
+	fieldWriteID  = "write_id" // random, another with each change: tells two of one moment apart
 )
 
 // errDamaged means that a document is there and is no record of ours.
@@ -39,10 +40,8 @@ func doc(pairs ...any) bson.D {
 }
 
 var (
-	currentDate = doc(fieldChanged, true)
-	oneMore     = doc(fieldWrites, int64(1))
-	present     = doc("$ne", int64(0)) // no tombstone, whatever else it is
-	intact      = doc("$gt", int64(0))
+	present = doc("$ne", int64(0)) // no tombstone, whatever else it is
+	intact  = doc("$gt", int64(0))
 )
 
 // date returns t in milliseconds; t is not zero. Times before 1970 are none of
@@ -62,7 +61,7 @@ func content(r backend.Record, rev int64, set bson.D, unset ...string) (bson.D, 
 	if data == nil {
 		data = []byte{} // nil would become null
 	}
-	set = append(set, doc(fieldData, data, fieldRev, rev)...)
+	set = append(set, doc(fieldData, data, fieldRev, rev, fieldWriteID, rand.Int64())...)
 	if r.PurgeAt.IsZero() {
 		unset = append(unset, fieldPurgeAt)
 	} else {
@@ -72,7 +71,7 @@ func content(r backend.Record, rev int64, set bson.D, unset ...string) (bson.D, 
 		}
 		set = append(set, bson.E{Key: fieldPurgeAt, Value: at})
 	}
-	change := doc("$set", set, "$inc", oneMore, "$currentDate", currentDate)
+	change := doc("$set", set, "$currentDate", doc(fieldChanged, true))
 	if len(unset) == 0 {
 		return change, nil
 	}
@@ -89,12 +88,13 @@ func without(fields ...string) bson.D {
 
 // tombstone is the update that makes one of a record. Its purge_at is the
 // server's time, by which it is found when it may go.
-var tombstone = doc(
-	"$set", doc(fieldRev, int64(0)),
-	"$unset", without(fieldOwner, fieldData, fieldLastUsed),
-	"$inc", oneMore,
-	"$currentDate", doc(fieldChanged, true, fieldPurgeAt, true),
-)
+func tombstone() bson.D {
+	return doc(
+		"$set", doc(fieldRev, int64(0), fieldWriteID, rand.Int64()),
+		"$unset", without(fieldOwner, fieldData, fieldLastUsed),
+		"$currentDate", doc(fieldChanged, true, fieldPurgeAt, true),
+	)
+}
 
 // decode makes a record of a document. It returns backend.ErrNotFound for a
 // tombstone and errDamaged, with the id if that can be read. The record has

@@ -42,7 +42,7 @@ func (b *Backend) purge(ctx context.Context, now time.Time, limit int) (int, err
 		}
 		statements := make([]bson.D, len(due))
 		for i, d := range due {
-			statements[i] = statement(doc(fieldID, d.ID, fieldRev, d.Rev, fieldPurgeAt, isDue), tombstone)
+			statements[i] = statement(doc(fieldID, d.ID, fieldRev, d.Rev, fieldPurgeAt, isDue), tombstone())
 		}
 		n, err := b.updates(ctx, statements...)
 		count += n

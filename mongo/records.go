@@ -144,7 +144,7 @@ func (b *Backend) delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.updates(ctx, statement(doc(fieldID, id, fieldRev, present), tombstone))
+	_, err = b.updates(ctx, statement(doc(fieldID, id, fieldRev, present), tombstone()))
 	if err == nil {
 		b.sweepSometimes(ctx)
 	}

@@ -23,7 +23,7 @@ func graveyard(t *testing.T, n int) (*wire, *mongo.Backend) {
 	b := w.open(t, nil)
 	var many []any
 	for i := range n {
-		many = append(many, d("_id", fmt.Sprintf("gone-%04d", i), "rev", int64(0), "purge_at", serverTime, "changed", serverTime, "writes", int64(2)))
+		many = append(many, d("_id", fmt.Sprintf("gone-%04d", i), "rev", int64(0), "purge_at", serverTime, "changed", serverTime, "write_id", int64(2)))
 	}
 	_, err := connect(t, w.URL()).Database("test").Collection("keys").InsertMany(t.Context(), many)
 	require.NoError(t, err)

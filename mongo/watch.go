@@ -59,8 +59,8 @@ func (b *Backend) Watch(ctx context.Context) (<-chan string, error) {
 type watcher struct {
 	b       *Backend
 	changes hub.Hub
-	seen    map[string]int64 // the documents of the last poll, and their writes
-	now     time.Time        // the server's clock before the last poll
+	seen    map[string]int64 // the documents of the last poll, and their write ids
+	now     time.Time        // the latest that the server's clock has said
 	newest  time.Time        // the latest change seen
 	from    time.Time        // changes from here on are asked for
 }
@@ -68,7 +68,7 @@ type watcher struct {
 // change is what a watcher reads of a document.
 type change struct {
 	ID      string    `bson:"_id"`
-	Writes  int64     `bson:"writes"`
+	WriteID int64     `bson:"write_id"`
 	Changed time.Time `bson:"changed"`
 }
 
@@ -155,7 +155,9 @@ func (w *watcher) next(ctx context.Context) ([]string, error) {
 // newest change, so that one is still found that a server with a slower clock
 // made, or that a majority got later, and idleWindow behind the server's clock.
 func (w *watcher) advance(now time.Time) {
-	w.now = now
+	if now.After(w.now) {
+		w.now = now
+	}
 	newest := w.newest
 	if newest.After(now) {
 		newest = now
@@ -172,7 +174,7 @@ func (w *watcher) advance(now time.Time) {
 // poll asks for the changes in the window, and returns those not seen before.
 func (w *watcher) poll(ctx context.Context) ([]string, error) {
 	filter := doc(fieldChanged, doc("$gte", bson.NewDateTimeFromTime(w.from)))
-	cursor, err := w.b.find(ctx, filter, doc(fieldChanged, 1), maxChanges+1, fieldWrites, fieldChanged)
+	cursor, err := w.b.find(ctx, filter, doc(fieldChanged, 1), maxChanges+1, fieldWriteID, fieldChanged)
 	if err != nil {
 		return nil, fmt.Errorf("mongo: asking for changes: %w", err)
 	}
@@ -187,8 +189,8 @@ func (w *watcher) poll(ctx context.Context) ([]string, error) {
 		if len(seen) == maxChanges {
 			return nil, errTooMany
 		}
-		seen[c.ID] = c.Writes
-		if writes, before := w.seen[c.ID]; !before || writes != c.Writes {
+		seen[c.ID] = c.WriteID
+		if id, before := w.seen[c.ID]; !before || id != c.WriteID {
 			ids = append(ids, c.ID)
 		}
 		if c.Changed.After(w.newest) {

@@ -177,9 +177,14 @@ func TestWatchWithAClockSetBack(t *testing.T) {
 	hears(t, w.changes, "")
 	w.create("b")
 	hears(t, w.changes, "b")
-	w.setClock(serverTime.Add(-time.Minute - 5*time.Second)) // a little is covered by the window
+	w.setClock(serverTime.Add(-time.Minute - 6*time.Second)) // a little is covered by the window
 	w.create("c")
 	assert.Equal(t, []string{"c"}, hears(t, w.changes, "c"))
+	w.polls(2)
+	w.setClock(serverTime.Add(-time.Minute - 12*time.Second)) // a little more and more is not
+	hears(t, w.changes, "")
+	w.create("d")
+	hears(t, w.changes, "d")
 }
 
 // A watcher that was away for long may have missed tombstones: a process that was
@@ -221,7 +226,7 @@ func TestWatchOfTooManyChanges(t *testing.T) {
 	w := watch(t)
 	var many []any
 	for i := range mongo.MaxChanges + 1 {
-		many = append(many, d("_id", fmt.Sprint("many-", i), "owner", "alice", "rev", int64(1), "data", []byte("d"), "changed", serverTime, "writes", int64(1)))
+		many = append(many, d("_id", fmt.Sprint("many-", i), "owner", "alice", "rev", int64(1), "data", []byte("d"), "changed", serverTime, "write_id", int64(1)))
 	}
 	_, err := connect(t, w.URL()).Database("test").Collection("keys").InsertMany(w.ctx, many)
 	require.NoError(t, err)
