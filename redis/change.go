@@ -62,6 +62,9 @@ func (c *change) attempt(ctx context.Context) bool {
 		c.giveUp(ctx)
 		return true
 	}
+	// Each attempt has a message of its own: what the one before did may have been
+	// undone since, and then this one is another change.
+	c.args[messageArg] = messageEnd()
 	reply, err := c.run(ctx, c.b.client)
 	if err == nil {
 		c.err = c.answer(reply)

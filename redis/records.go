@@ -32,7 +32,7 @@ func (b *Backend) Create(ctx context.Context, r backend.Record) error {
 	return b.apply(ctx, true, invocation{
 		script: createScript,
 		keys:   []string{s.record + r.ID, s.ids, s.owners, s.purge},
-		args:   []any{b.names.channel, messageEnd(), r.ID, ownerMember(r.Owner, r.ID), score, value},
+		args:   []any{b.names.channel, nil, r.ID, ownerMember(r.Owner, r.ID), score, value},
 	})
 }
 
@@ -51,7 +51,7 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 	return b.apply(ctx, true, invocation{
 		script: updateScript,
 		keys:   []string{s.record + r.ID, s.purge},
-		args:   []any{b.names.channel, messageEnd(), r.ID, bytesOf(r.Revision), bytesOf(r.Revision + 1), bytesOf(purgeAt), score, bytes.Clone(r.Data)}, // cloned, since the write may outlive the call
+		args:   []any{b.names.channel, nil, r.ID, bytesOf(r.Revision), bytesOf(r.Revision + 1), bytesOf(purgeAt), score, bytes.Clone(r.Data)}, // cloned, since the write may outlive the call
 	})
 }
 
@@ -62,7 +62,7 @@ func (b *Backend) Delete(ctx context.Context, id string) error {
 	return b.apply(ctx, false, invocation{
 		script: deleteScript,
 		keys:   []string{s.record + id, s.ids, s.owners, s.purge},
-		args:   []any{b.names.channel, messageEnd(), id},
+		args:   []any{b.names.channel, nil, id},
 	})
 }
 

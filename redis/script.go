@@ -48,6 +48,10 @@ func mustScript(name string) *script {
 	panic("redis: no digest of script " + name)
 }
 
+// messageArg is where the scripts that change one record have what follows the id in
+// the message.
+const messageArg = 1
+
 // invocation is a script with what it is given.
 type invocation struct {
 	script *script

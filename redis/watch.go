@@ -58,6 +58,7 @@ type watch struct {
 	b      *Backend
 	hub    hub.Hub
 	recent *recent // nil: there is one line, which gets each message once
+	begun  bool    // Watch has returned; followMasters alone uses it
 }
 
 // missed tells the reader that it may have missed changes.

@@ -38,6 +38,7 @@ func (w *watch) followMasters(ctx context.Context, cluster masters, ready chan<-
 		return
 	}
 	ready <- nil
+	w.begun = true
 	ticker := time.NewTicker(w.b.options.ProbeInterval)
 	defer ticker.Stop()
 	for {
@@ -96,10 +97,11 @@ func (w *watch) adjust(ctx context.Context, cluster masters, followers map[strin
 func (w *watch) startFollower(ctx context.Context, master *goredis.Client) *follower {
 	f := &follower{ready: make(chan error, 1), ended: make(chan struct{})}
 	ctx, f.cancel = context.WithCancel(ctx)
+	late := w.begun
 	w.b.work.Go(func() {
 		defer close(f.ended)
 		defer f.cancel()
-		l := &line{w: w, client: master}
+		l := &line{w: w, client: master, late: late}
 		l.follow(ctx, f.ready)
 	})
 	return f

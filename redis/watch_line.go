@@ -16,6 +16,7 @@ import (
 type line struct {
 	w      *watch
 	client goredis.UniversalClient
+	late   bool // Watch has returned already: there may be changes that it does not hear of
 
 	mu    sync.Mutex
 	probe string // that was published last and has not come back
@@ -25,7 +26,9 @@ type line struct {
 // came of the first attempt to subscribe, and goes on also if that failed.
 func (l *line) follow(ctx context.Context, ready chan<- error) {
 	s, err := l.subscribe(ctx)
-	ready <- err
+	if ready <- err; err == nil && l.late {
+		l.w.missed()
+	}
 	told := time.Now() // that changes may be missed, or that there is no subscription
 	for try := 0; ctx.Err() == nil && !closedForGood(err); try++ {
 		switch {
