@@ -19,9 +19,10 @@ import (
 // deadline allows, and with an error in the end that may be of an attempt which
 // had no effect while an earlier one had. A command is sent once, so that its
 // answer, and its failure, is that of the only attempt; the library repeats it
-// only after a server has said that it would not execute it, being overloaded or
-// wanting the user to log in again. Nor does it need what servers other than
-// MongoDB lack for such repeats. Keystore sends a write again itself if its
+// only where the server wants the user to log in again and executed nothing, and,
+// unless the client has RetryWrites or RetryReads off, after an error labelled
+// SystemOverloadedError and RetryableError. Nor does it need what servers other
+// than MongoDB lack for such repeats. Keystore sends a write again itself if its
 // outcome is unknown.
 
 // durable is the write concern of every write.

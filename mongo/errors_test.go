@@ -207,3 +207,27 @@ func TestTakenWithoutAMajority(t *testing.T) {
 	assert.NotErrorIs(t, err, backend.ErrExists)
 	assert.NotErrorIs(t, err, backend.ErrNotApplied)
 }
+
+// The client library repeats a command after an error with these labels, be it one
+// of a write that was applied. Stores opened by URL keep it from that, since a
+// conflict with the first attempt would be told as one with another writer.
+func TestOverloadIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	w := startWire(t, mongowire.Primary)
+	b, err := backend.Open(t.Context(), w.URL()+"test?retryWrites=true&maxAdaptiveRetries=5", nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	ctx := testContext(t)
+	require.NoError(t, b.Create(ctx, backend.Record{ID: "a", Owner: "alice", Data: []byte("1")}))
+	var sent atomic.Int32
+	w.faults.Each(mongowire.Named("update"), func(_ mongowire.Command, apply func() mongowire.Reply) mongowire.Reply {
+		sent.Add(1)
+		return apply().WithWriteConcernError(91, "overloaded", "SystemOverloadedError", "RetryableError")
+	})
+	err = b.Update(ctx, backend.Record{ID: "a", Data: []byte("2"), Revision: 1})
+	require.Error(t, err)
+	assert.EqualValues(t, 1, sent.Load())
+	for _, answer := range []error{backend.ErrConflict, backend.ErrNotFound, backend.ErrNotApplied} {
+		assert.NotErrorIs(t, err, answer)
+	}
+}

@@ -75,8 +75,9 @@ type Backend struct {
 // caller's. It does no I/O: call [Backend.EnsureIndexes] once before.
 //
 // Whatever concerns and read preference the collection has, this package asks
-// and writes with its own, see the package documentation. What the client says
-// of retries of writes has no effect either.
+// and writes with its own, see the package documentation. RetryWrites should be
+// off: with it the client repeats writes after an error of a server that says to
+// be overloaded, and what was applied before is not known then.
 func New(coll *mongo.Collection, o *Options) (*Backend, error) {
 	if coll == nil {
 		return nil, errors.New("mongo: New of a nil collection")

@@ -71,7 +71,7 @@ var parameters = map[string]struct {
 	"enableoverloadretargeting": {kind: passed},
 	"maxadaptiveretries":        {kind: passed},
 	"retryreads":                {kind: passed},
-	"retrywrites":               {kind: passed}, // without effect: no write of ours is one that is retried
+	"retrywrites":               {kind: passed}, // without effect, see clientOptions
 
 	"ssl":                                  {kind: passed},
 	"tls":                                  {kind: passed},
@@ -196,11 +196,15 @@ func checkNames(database, collection string) error {
 
 // clientOptions are those of the client library for what is left of the URL. For
 // mongodb+srv:// it asks the DNS, which may take long.
+//
+// Without RetryWrites the library does not repeat commands of ours either, which
+// it does after an error that says of overload, be it a writeConcernError.
 func (at location) clientOptions() (*options.ClientOptions, error) {
 	o := options.Client().SetAppName("keystore").
 		SetTimeout(defaultTimeout).
 		SetServerSelectionTimeout(selectionTimeout).
 		SetConnectTimeout(connectTimeout).
-		ApplyURI(at.rest)
+		ApplyURI(at.rest).
+		SetRetryWrites(false)
 	return o, o.Validate()
 }
