@@ -67,12 +67,12 @@ func (at *location) client(security *tls.Config) goredis.UniversalClient {
 	case at.cluster != nil:
 		o := at.cluster
 		o.ContextTimeoutEnabled, o.DisableIdentity, o.MaintNotificationsConfig, o.TLSConfig = true, true, off, security
-		o.DialerRetries, o.DisableRoutingPolicies = max(o.DialerRetries, 1), true
+		o.DialerRetries, o.DisableRoutingPolicies = 1, true
 		return goredis.NewClusterClient(o)
 	case at.sentinel != nil:
 		o := at.sentinel
 		o.ContextTimeoutEnabled, o.DisableIdentity, o.TLSConfig = true, true, security
-		o.DialerRetries = max(o.DialerRetries, 1)
+		o.DialerRetries = 1
 		return goredis.NewFailoverClient(o)
 	default:
 		o := at.single

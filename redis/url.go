@@ -142,6 +142,8 @@ func parseQuery(raw string) (url.Values, error) {
 			return nil, errors.New("a parameter is given more than once")
 		case slices.Contains(replicaParameters, name):
 			return nil, fmt.Errorf("%s is refused: a replica may show a key as valid that was revoked", name)
+		case name == "dialer_retries":
+			return nil, errors.New("dialer_retries is refused: a caller that is told at once can try again")
 		}
 	}
 	return query, nil
@@ -223,11 +225,14 @@ func parsePath(path string, query url.Values, k kind) (string, error) {
 			return "", errors.New("the path begins with the name of the master: redis+sentinel://host:26379/mymaster")
 		}
 	}
-	if path == "" {
-		return "", nil
-	}
-	if query.Has("db") {
+	db, given := take(query, "db")
+	switch {
+	case given && path != "":
 		return "", errors.New("the database is named twice")
+	case given:
+		path = db
+	case path == "":
+		return "", nil
 	}
 	if _, err := strconv.ParseUint(path, 10, 31); err != nil {
 		return "", errors.New("the database is no number")

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ func (w *watch) followMasters(ctx context.Context, cluster masters, ready chan<-
 		} else {
 			err = e
 		}
+	}
+	if good == 0 && err == nil {
+		err = errors.New("redis: the cluster has no masters")
 	}
 	if good == 0 {
 		ready <- err
