@@ -168,6 +168,9 @@ func TestEveryPermissionIsNeeded(t *testing.T) {
 					require.Equal(t, there, got, m.name)
 					_, err = past.Get(ctx, "new")
 					require.ErrorIs(t, err, backend.ErrNotFound, m.name)
+					for _, owner := range []string{"", "alice"} {
+						require.Equal(t, []string{"there"}, idsOf(listAll(t, past, owner, 10)), m.name)
+					}
 				}
 			}
 			assert.Positive(t, failures, "nothing needs it")

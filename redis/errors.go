@@ -140,7 +140,7 @@ func unsent(err error) bool {
 
 // certain reports whether a script that writes one record, and ended with err,
 // certainly has not written it: it was not run, or it ended at a command that
-// failed, of which the one that writes the record is the last. Of anything else
+// failed, of which the one that writes the record is the last that may. Of anything else
 // the outcome is unknown: no reply, and errors that are not known here, which may
 // be those of a proxy between.
 func certain(err error) bool {

@@ -10,12 +10,13 @@ if type(old) == 'table' and not old.err:find('WRONGTYPE', 1, true) then
   return old
 end
 redis.call('PUBLISH', ARGV[1], ARGV[3] .. ARGV[2])
-redis.call('ZREM', KEYS[2], ARGV[3])
-redis.call('ZREM', KEYS[4], ARGV[3])
+-- The last that can stop the script: an error says that the record is there as it
+-- was, and in every index. What is left in an index is harmless, without a record.
+redis.call('DEL', KEYS[1])
+redis.pcall('ZREM', KEYS[2], ARGV[3])
+redis.pcall('ZREM', KEYS[4], ARGV[3])
 if type(old) == 'string' and #old >= 27 and old:byte(1) == 1 then
   local owner = old:sub(28, 27 + old:byte(26) * 256 + old:byte(27))
-  redis.call('ZREM', KEYS[3], owner .. '\0' .. ARGV[3])
+  redis.pcall('ZREM', KEYS[3], owner .. '\0' .. ARGV[3])
 end
--- Last, so that a script that stops at an error has not deleted the record.
-redis.call('DEL', KEYS[1])
 return 'ok'
