@@ -59,3 +59,9 @@ func awaitReplica(t testing.TB, master *testserver.Redis) {
 		return strings.Contains(info, fmt.Sprintf("state=online,offset=%d,", offset))
 	}, waitLimit, waitTick)
 }
+
+// failures are how a server fails, and comes back.
+var failures = map[string]struct{ begin, end func(*testserver.Redis) }{
+	"killed":         {(*testserver.Redis).Kill, (*testserver.Redis).Start},
+	"standing still": {(*testserver.Redis).Pause, (*testserver.Redis).Resume},
+}

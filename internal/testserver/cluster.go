@@ -120,12 +120,9 @@ func (c *Cluster) MasterOf(slot int) *Redis {
 			if !node.Running() {
 				continue
 			}
-			self, err := node.self()
-			if err != nil {
-				return err
-			}
-			// A master that was replaced may not know it yet.
-			if self.serves(slot) && self.epoch > newest {
+			// One that is paused does not answer, and one that was replaced may not know
+			// it yet.
+			if self, err := node.self(); err == nil && self.serves(slot) && self.epoch > newest {
 				master, newest = node, self.epoch
 			}
 		}
