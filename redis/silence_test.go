@@ -95,16 +95,18 @@ func assertNoAnswer(t *testing.T, err error, name string) {
 // attempt is waited for in the second, and then for a while in the first.
 func TestSlowServer(t *testing.T) {
 	t.Parallel()
-	s := openBroken(t)
+	server := testserver.StartRedis(t)
+	proxy := testserver.StartProxy(t, server.Addr())
+	create(t, openURL(t, server.URL()), record("there", "alice", "d"))
+	b := openURL(t, "redis://"+proxy.Addr()+"?read_timeout=10s")
 	ctx := testContext(t)
-	create(t, s, record("there", "alice", "d"))
-	calls := recordCalls(redis.Client(s.Backend))
-	s.proxy.Delay(700 * time.Millisecond)
-	require.Equal(t, "d", string(get(t, s, "there").Data))
+	calls := recordCalls(redis.Client(b))
+	proxy.Delay(700 * time.Millisecond)
+	require.Equal(t, "d", string(get(t, b, "there").Data))
 	require.Len(t, calls.named("get"), 2)
-	require.NoError(t, s.Update(ctx, backend.Record{ID: "there", Revision: 1, Data: []byte("e")}))
+	require.NoError(t, b.Update(ctx, backend.Record{ID: "there", Revision: 1, Data: []byte("e")}))
 	require.Len(t, calls.named("evalsha"), 1, "the server is known to be slow")
-	require.Equal(t, "e", string(get(t, s, "there").Data))
+	require.Equal(t, "e", string(get(t, b, "there").Data))
 	require.Len(t, calls.named("get"), 3)
 }
 
