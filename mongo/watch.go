@@ -17,8 +17,8 @@ const (
 	// a majority may take to get a change.
 	clockSlack = 10 * time.Second
 
-	// idleWindow is how far back a watcher asks when nothing happens: not again
-	// and again for all that happened last.
+	// idleWindow is how far back from its last poll a watcher asks when nothing
+	// happens: not again and again for all that happened last.
 	idleWindow = time.Minute
 
 	// maxGap is how long a watcher may be away and still know by the tombstones
@@ -61,6 +61,7 @@ type watcher struct {
 	changes hub.Hub
 	seen    map[string]int64 // the documents of the last poll, and their write ids
 	now     time.Time        // the latest that the server's clock has said
+	polled  time.Time        // what it said before the last poll that was answered
 	newest  time.Time        // the latest change seen
 	from    time.Time        // changes from here on are asked for
 }
@@ -92,7 +93,7 @@ func (w *watcher) begin(ctx context.Context) error {
 
 // restart forgets what was seen: whoever reads has to be told "".
 func (w *watcher) restart(now time.Time) {
-	w.now, w.newest, w.from, w.seen = now, now, now.Add(-clockSlack), nil
+	w.now, w.polled, w.newest, w.from, w.seen = now, now, now, now.Add(-clockSlack), nil
 }
 
 func (w *watcher) run(ctx context.Context) {
@@ -145,6 +146,9 @@ func (w *watcher) next(ctx context.Context) ([]string, error) {
 		w.restart(now)
 		return []string{""}, nil
 	}
+	if err == nil {
+		w.polled = now
+	}
 	if lost {
 		ids = append(ids, "")
 	}
@@ -153,17 +157,18 @@ func (w *watcher) next(ctx context.Context) ([]string, error) {
 
 // advance moves the beginning of the window: it stays clockSlack behind the
 // newest change, so that one is still found that a server with a slower clock
-// made, or that a majority got later, and idleWindow behind the server's clock.
+// made, or that a majority got later, and idleWindow behind the last poll, which
+// may be minutes ago.
 func (w *watcher) advance(now time.Time) {
 	if now.After(w.now) {
 		w.now = now
 	}
 	newest := w.newest
-	if newest.After(now) {
-		newest = now
+	if newest.After(w.polled) { // by a clock that is ahead
+		newest = w.polled
 	}
 	from := newest.Add(-clockSlack)
-	if idle := now.Add(-idleWindow); from.Before(idle) {
+	if idle := w.polled.Add(-idleWindow); from.Before(idle) {
 		from = idle
 	}
 	if from.After(w.from) {

@@ -200,6 +200,32 @@ func TestWatchAfterALongGap(t *testing.T) {
 	assert.Equal(t, []string{"b"}, hears(t, w.changes, "b"))
 }
 
+// A watcher that was away for less, with nothing failing, has missed nothing.
+func TestWatchAfterAShortGap(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	w.store.SetClock(func(id string) time.Time {
+		if id == "a" { // nor does one that claims to be of later mislead
+			return serverTime.Add(time.Hour)
+		}
+		return w.clock()
+	})
+	w.create("a")
+	hears(t, w.changes, "a")
+	asking, goOn := make(chan struct{}), make(chan struct{})
+	w.faults.Nth(1, mongowire.Named("hello"), func(_ mongowire.Command, apply func() mongowire.Reply) mongowire.Reply {
+		close(asking)
+		<-goOn
+		return apply()
+	})
+	<-asking
+	w.setClock(serverTime.Add(30 * time.Second))
+	w.create("b")
+	w.setClock(serverTime.Add(4 * time.Minute))
+	close(goOn)
+	assert.Equal(t, []string{"b"}, hears(t, w.changes, "b"))
+}
+
 // When nothing happens, what happened last is not read again for ever.
 func TestWatchOfAQuietStore(t *testing.T) {
 	t.Parallel()
