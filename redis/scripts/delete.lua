@@ -1,6 +1,7 @@
 -- Delete. Keys: the record, the ids, the owners, the purge times of its shard.
 -- Arguments: channel, what follows the id in the message, id.
 if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('DEL', KEYS[1]) -- which a replica refuses, whose master may have the record
   return 'none'
 end
 -- A key that holds no string is an error here, and is deleted like a record whose
