@@ -85,7 +85,7 @@ type CopyProblem struct {
 // and one that was deleted in the source stays in the target. Where that matters,
 // revoke, and purge when the move is over.
 //
-// Copy takes both stores in pages, and holds at most 1500 records at a time.
+// Copy takes both stores in pages, and holds at most 2000 records at a time.
 //
 // Errors: ErrInvalid for the options. ErrUnavailable, ErrUnknownOutcome too, if
 // a store failed or ctx ended: the result says how far it came. Otherwise all
