@@ -64,6 +64,9 @@ func writeFailed(err error) error {
 // notSent reports whether a command failed before a byte of it was sent: for want
 // of a server, of a connection or of time.
 func notSent(err error) bool {
+	if underWay(err) {
+		return false
+	}
 	var (
 		selection topology.ServerSelectionError
 		queue     topology.WaitQueueTimeoutError
@@ -77,6 +80,18 @@ func notSent(err error) bool {
 		return true
 	}
 	return notConnected(err)
+}
+
+// underWay reports whether a connection broke that a command was given to.
+// Whatever error is inside, of a dialer of the program's for instance, then says
+// nothing of the command.
+func underWay(err error) bool {
+	var command mongo.CommandError
+	if !errors.As(err, &command) {
+		return false
+	}
+	broken, ok := command.Wrapped.(driver.Error) //nolint:errorlint // it is the outermost that tells
+	return ok && broken.HasErrorLabel(driver.NetworkError) && !broken.HasErrorLabel(driver.ErrSystemOverloadedError)
 }
 
 // notConnected reports whether a new connection could not be made. The library

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	mongodb "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/testserver"
@@ -112,6 +113,52 @@ func TestNeverSent(t *testing.T) {
 			assert.Empty(t, w.documents())
 		})
 	}
+}
+
+// A connection of the program's own may break with any error. One that looks like
+// the client library's own of before a command was sent says nothing.
+func TestErrorsOfForeignConnections(t *testing.T) {
+	t.Parallel()
+	for _, foreign := range []error{
+		retryableError{errors.New("the tunnel is down")}, topology.ServerSelectionError{}, topology.ErrPoolClosed, topology.ErrServerClosed,
+	} {
+		w := startWire(t)
+		var breaks atomic.Bool
+		client := connect(t, w.URL(), options.Client().SetDialer(dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			return &breakingConn{conn, &breaks, foreign}, err
+		})))
+		b := newBackend(t, client.Database("test").Collection("keys"), nil)
+		_, err := b.Get(t.Context(), "a")
+		require.ErrorIs(t, err, backend.ErrNotFound)
+		w.faults.Nth(1, mongowire.Named("update"), func(_ mongowire.Command, apply func() mongowire.Reply) mongowire.Reply {
+			breaks.Store(true)
+			return apply()
+		})
+		err = b.Create(testContext(t), backend.Record{ID: "a", Owner: "alice"})
+		require.ErrorContains(t, err, foreign.Error())
+		assert.NotErrorIs(t, err, backend.ErrNotApplied, "%T", foreign)
+		assert.Len(t, w.documents(), 1)
+	}
+}
+
+type retryableError struct{ error }
+
+func (retryableError) Retryable() bool { return true }
+
+// breakingConn reads an error in place of a reply, once it is told to.
+type breakingConn struct {
+	net.Conn
+	breaks *atomic.Bool
+	err    error
+}
+
+func (c *breakingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.breaks.Load() {
+		return 0, c.err
+	}
+	return n, err
 }
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
