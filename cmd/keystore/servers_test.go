@@ -12,7 +12,7 @@ import (
 
 // TestCopyThroughEveryDriver takes keys on a tour of all stores and back.
 func TestCopyThroughEveryDriver(t *testing.T) {
-	mongoURL := testserver.MongoURL(t)
+	mongoURL := testserver.MongoCollection(t, "copy")
 	sentinel := testserver.StartSentinel(t)
 	first := "badger://" + slashed(filepath.Join(t.TempDir(), "first")) + "?sync=0"
 	u := newTool(t, first)
@@ -24,7 +24,7 @@ func TestCopyThroughEveryDriver(t *testing.T) {
 	for _, next := range []string{
 		testserver.RedisURL(t) + "?namespace=copy",
 		sentinel.URL(),
-		mongoURL + "?collection=copy",
+		mongoURL,
 		testserver.StartCluster(t).URL(),
 		"badger://" + slashed(filepath.Join(t.TempDir(), "last")) + "?sync=0",
 	} {

@@ -32,14 +32,7 @@ var stores = map[string]func(t *testing.T) string{
 	"redis":          func(t *testing.T) string { return testserver.StartRedis(t).URL() },
 	"redis cluster":  func(t *testing.T) string { return testserver.StartCluster(t).URL() },
 	"redis sentinel": func(t *testing.T) string { return testserver.StartSentinel(t).URL() },
-	"mongodb":        func(t *testing.T) string { return inCollection(testserver.MongoURL(t), "choose") },
-}
-
-func inCollection(url, name string) string {
-	if strings.Contains(url, "?") {
-		return url + "&collection=" + name
-	}
-	return url + "?collection=" + name
+	"mongodb":        func(t *testing.T) string { return testserver.MongoCollection(t, "choose") },
 }
 
 func TestTheSameProgramOnEveryBackend(t *testing.T) {

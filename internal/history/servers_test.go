@@ -94,10 +94,26 @@ func startMongoWire(t *testing.T) server {
 	return newURLServer(t, mongowire.Start(t, mongowire.Memory().Handle, mongowire.Primary).URL(), "collection", func() {})
 }
 
-// startMongoServer is the user's server, or FerretDB.
-func startMongoServer(t *testing.T) server {
-	return newURLServer(t, testserver.MongoURL(t)+"keystore_history", "collection", nil)
+// mongoServer is the user's server, or FerretDB, with a collection for each store.
+type mongoServer struct {
+	t      *testing.T
+	stores map[string]string // their URLs
 }
+
+func startMongoServer(t *testing.T) server { return mongoServer{t, make(map[string]string)} }
+
+func (m mongoServer) handle(t require.TestingT, name string) backend.Backend {
+	if m.stores[name] == "" {
+		m.stores[name] = testserver.MongoCollection(m.t, name)
+	}
+	b, err := backend.Open(context.Background(), m.stores[name], nil)
+	require.NoError(t, err)
+	return b
+}
+
+func (m mongoServer) restart(require.TestingT) {}
+
+func (m mongoServer) breaking(bool) {}
 
 // startDurableFerretDB is killed and started again between.
 func startDurableFerretDB(t *testing.T) server {
