@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/keystore/backend"
 	"example.com/keystore/internal/testserver"
 )
 
@@ -22,7 +25,7 @@ func TestCopyThroughEveryDriver(t *testing.T) {
 	want := u.must(t, "list", "--json")
 	at := first
 	for _, next := range []string{
-		testserver.RedisURL(t) + "?namespace=copy",
+		redisNamespace(t),
 		sentinel.URL(),
 		mongoURL,
 		testserver.StartCluster(t).URL(),
@@ -43,6 +46,23 @@ func TestCopyThroughEveryDriver(t *testing.T) {
 		u.stdin = revoked
 		require.Equal(t, int(statusUnauthenticated), u.run("lookup").code)
 	}
+}
+
+// redisNamespace is the URL of a store of the test's own, which it empties: the
+// server may be one of the user's.
+func redisNamespace(t *testing.T) string {
+	storeURL := testserver.WithParameter(testserver.RedisURL(t), "namespace", "copy-"+rand.Text()[:8])
+	t.Cleanup(func() {
+		b, err := backend.Open(context.Background(), storeURL, nil)
+		require.NoError(t, err)
+		defer b.Close()
+		page, err := b.List(context.Background(), backend.ListOptions{Limit: backend.MaxLimit})
+		require.NoError(t, err)
+		for _, r := range page {
+			require.NoError(t, b.Delete(context.Background(), r.ID))
+		}
+	})
+	return storeURL
 }
 
 func withoutRevisions(list string) string {
