@@ -39,6 +39,7 @@ type entry struct {
 	now      state                  // what was acknowledged last
 	maybe    *state                 // what may have happened since, or may yet; nobody changes the key any more then
 	happened bool                   // whether that did
+	undone   []state                // what was lost; where two servers took themselves for the master, it may be seen again
 }
 
 // acknowledge notes that the key now is in the state.
@@ -55,7 +56,11 @@ func (e *entry) see(s state) (fits bool, loss string) {
 		e.happened = true
 		return true, ""
 	}
-	return false, e.backTo(func(earlier state) bool { return earlier == s })
+	same := func(other state) bool { return other == s }
+	if loss = e.backTo(same); loss == "" && e.forthTo(same) {
+		return true, ""
+	}
+	return false, loss
 }
 
 // backTo goes back to the last of the earlier states that match. It returns what is
@@ -64,6 +69,10 @@ func (e *entry) backTo(match func(earlier state) bool) (loss string) {
 	for i, earlier := range slices.Backward(e.past) {
 		if match(earlier) {
 			loss = lossOf(e.now, earlier)
+			e.undone = append(append(e.undone, e.past[i+1:]...), e.now)
+			if e.maybe != nil {
+				e.undone = append(e.undone, *e.maybe)
+			}
 			e.past, e.now, e.maybe = e.past[:i], earlier, nil
 			return loss
 		}
@@ -71,10 +80,19 @@ func (e *entry) backTo(match func(earlier state) bool) (loss string) {
 	return ""
 }
 
+// forthTo goes forth again to a state that was lost, if one matches.
+func (e *entry) forthTo(match func(lost state) bool) bool {
+	i := slices.IndexFunc(e.undone, match)
+	if i >= 0 {
+		e.acknowledge(e.undone[i])
+	}
+	return i >= 0
+}
+
 // known returns the newest state that matches of those in which the key may be, or
 // was.
 func (e *entry) known(match func(state) bool) (state, bool) {
-	all := append(slices.Clone(e.past), e.now)
+	all := append(slices.Concat(e.undone, e.past), e.now)
 	if e.maybe != nil {
 		all = append(all, *e.maybe)
 	}

@@ -74,7 +74,7 @@ const (
 // that was acknowledged before. The error says what is wrong with the answer.
 func (e *entry) do(ctx context.Context, s *keystore.Keystore, op operation) (result outcome, loss string, wrong error) {
 	key, err := op.call(ctx, s, e)
-	before, next := e.now, op.apply(e.now)
+	was, next := e.now, op.apply(e.now)
 	switch {
 	case err == nil:
 		got := next
@@ -82,8 +82,9 @@ func (e *entry) do(ctx context.Context, s *keystore.Keystore, op operation) (res
 			got = stateOf(key)
 		}
 		if got != next {
-			if loss = e.backTo(func(earlier state) bool { return op.apply(earlier) == got }); loss == "" {
-				wrong = fmt.Errorf("%s of a key with %v returned one with %v", op.name, before, got)
+			before := func(s state) bool { return op.apply(s) == got }
+			if loss = e.backTo(before); loss == "" && !e.forthTo(before) {
+				wrong = fmt.Errorf("%s of a key with %v returned one with %v", op.name, was, got)
 			}
 		}
 		e.acknowledge(got)
@@ -97,7 +98,7 @@ func (e *entry) do(ctx context.Context, s *keystore.Keystore, op operation) (res
 		loss = e.backTo(func(earlier state) bool { return !earlier.there })
 	}
 	if loss == "" {
-		wrong = fmt.Errorf("%s of key %s with %v: %w", op.name, e.id, before, err)
+		wrong = fmt.Errorf("%s of key %s with %v: %w", op.name, e.id, was, err)
 	}
 	return refused, loss, wrong
 }
