@@ -17,7 +17,7 @@ func TestReplicaRefusesChanges(t *testing.T) {
 	b := openURL(t, server.URL())
 	there := backend.Record{ID: "there", Owner: "alice", Data: []byte("d")}
 	create(t, b, there)
-	require.NoError(t, server.Client().SlaveOf(testContext(t), "127.0.0.1", "1").Err())
+	require.NoError(t, server.Client().ReplicaOf(testContext(t), "127.0.0.1", "1").Err())
 	for name, change := range map[string]func() error{
 		"Create": func() error { return b.Create(testContext(t), record("new", "alice", "d")) },
 		"Update": func() error {
@@ -31,7 +31,7 @@ func TestReplicaRefusesChanges(t *testing.T) {
 		require.ErrorIs(t, err, backend.ErrNotApplied, name)
 		require.Equal(t, "d", string(get(t, b, "there").Data))
 	}
-	require.NoError(t, server.Client().SlaveOf(testContext(t), "NO", "ONE").Err())
+	require.NoError(t, server.Client().ReplicaOf(testContext(t), "NO", "ONE").Err())
 	require.NoError(t, b.Delete(testContext(t), "absent"))
 	require.Len(t, listAll(t, b, "alice", 10), 1)
 }
