@@ -44,7 +44,7 @@ func (a *app) copyKeys(ctx context.Context, from, to backend.Backend, o keystore
 	}); err != nil {
 		problems = append(problems, err)
 	}
-	finished = !errors.Is(err, keystore.ErrUnavailable)
+	finished = err == nil || r.Damaged+r.Diverged > 0 && !errors.Is(err, keystore.ErrUnavailable)
 	if !finished {
 		again := "to go on, run the same command again"
 		if r.Last != "" {
