@@ -171,6 +171,7 @@ func TestEveryPermissionIsNeeded(t *testing.T) {
 					for _, owner := range []string{"", "alice"} {
 						require.Equal(t, []string{"there"}, idsOf(listAll(t, past, owner, 10)), m.name)
 					}
+					require.Equal(t, float64(at.UnixMilli()), admin.ZScore(ctx, redis.Names("keystore")[redis.ShardOf("there")].Purge, "there").Val(), m.name)
 				}
 			}
 			assert.Positive(t, failures, "nothing needs it")

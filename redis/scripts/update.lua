@@ -23,14 +23,14 @@ end
 if revision ~= ARGV[4] then
   return 'conflict'
 end
-if purge ~= ARGV[6] then
-  if ARGV[7] == '' then
-    redis.call('ZREM', KEYS[2], ARGV[3])
-  else
-    redis.call('ZADD', KEYS[2], ARGV[7], ARGV[3])
-  end
-end
 redis.call('PUBLISH', ARGV[1], ARGV[3] .. ARGV[2])
--- Last, so that a script that stops at an error has not written the record.
+if purge ~= ARGV[6] and ARGV[7] ~= '' then
+  redis.call('ZADD', KEYS[2], ARGV[7], ARGV[3])
+end
+-- The last command that can end the script, so that one that stops at an error has
+-- not written the record, nor lost its purge time.
 redis.call('SET', KEYS[1], old:sub(1, 1) .. ARGV[5] .. old:sub(10, 17) .. ARGV[6] .. old:sub(26, owner) .. data)
+if purge ~= ARGV[6] and ARGV[7] == '' then
+  redis.pcall('ZREM', KEYS[2], ARGV[3]) -- an entry that is left over is Purge's to remove
+end
 return 'ok'
