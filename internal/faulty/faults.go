@@ -92,7 +92,9 @@ func (l *Late) Delay(err error) Fault {
 // Again makes the call, gives its answer, and makes it once more by Deliver.
 func (l *Late) Again(ctx context.Context, do Do) error {
 	err := do(ctx)
-	l.push(ctx, do)
+	if !errors.Is(err, backend.ErrNotApplied) { // of which nobody makes a repeat that counts
+		l.push(ctx, do)
+	}
 	return err
 }
 

@@ -85,6 +85,16 @@ func TestWhoeverRepeatsClaimsNothing(t *testing.T) {
 	require.Equal(t, uint64(2), revision(t, inner))
 }
 
+// TestWhatWasRefusedDoesNotComeLate: who was told that nothing happened is right.
+func TestWhatWasRefusedDoesNotComeLate(t *testing.T) {
+	inner, late := memory.New(), faulty.Late{}
+	store := faulty.New(inner, faulty.Nth(1, faulty.Create, faulty.Refuse(backend.ErrNotApplied)))
+	b := faulty.New(store, faulty.Only(late.Again, faulty.Create))
+	require.ErrorIs(t, b.Create(t.Context(), record("a")), backend.ErrNotApplied)
+	late.Deliver()
+	require.Zero(t, revision(t, inner))
+}
+
 func TestALostReplyHasNoResult(t *testing.T) {
 	inner := memory.New()
 	require.NoError(t, inner.Create(t.Context(), record("a")))
