@@ -39,7 +39,7 @@ var servers = []struct {
 	{"redis", startRedisServer, 60, startDurableRedis, 40},
 	{"redis behind faults", startRedisBehindFaults, 30, nil, 0},
 	{"mongo wire", startMongoWire, 30, startMongoWire, 20},
-	{"mongo wire behind faults", startMongoBehindFaults, 2, nil, 0},
+	{"mongo wire behind faults", startMongoBehindFaults, 6, nil, 0},
 	{"ferretdb", startMongoServer, 6, startDurableFerretDB, 3},
 	{"ferretdb behind faults", startFerretDBBehindFaults, 4, nil, 0},
 }
