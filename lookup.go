@@ -86,7 +86,7 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string) (R
 	if err := r.key.Scopes.check(scopes); err != nil {
 		return Result{}, &LookupError{Reason: ReasonMissingScope, KeyID: id, Owner: r.key.Owner, err: err}
 	}
-	s.note(id, now)
+	s.note(id, now, nil)
 	s.offerRehash(id, matched, token)
 	return Result{Key: r.view(now), Generation: matched.generation}, nil
 }

@@ -3,7 +3,10 @@ package keystore
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,48 +16,119 @@ const (
 	closeBound = 2 * time.Second // of the last flush, where OpTimeout is Never
 )
 
-// touchNotes collects when keys were last used, until they are written all at
-// once. A note costs the lookup a map write, and never waits for the backend.
-type touchNotes struct {
-	on bool
+// noteShards is enough that callers on all cores seldom meet in one.
+const noteShards = 64
 
-	mu      sync.Mutex
-	used    map[string]time.Time
-	ended   bool
-	dropped int // notes that were lost, over the life of the Keystore
+// touchNotes collects when keys were last used, until they are written all at
+// once. A note never waits for the backend.
+type touchNotes struct {
+	on      bool
+	ended   atomic.Bool
+	waiting atomic.Int64 // ids in all shards
+	dropped atomic.Int64 // notes that were lost, over the life of the Keystore
+	shards  [noteShards]noteShard
 }
 
+type noteShard struct {
+	mu   sync.Mutex
+	used map[string]*noteCell
+	_    [48]byte // a cache line to each
+}
+
+// noteCell is the note of one key: Unix milliseconds, or taken.
+type noteCell struct{ at atomic.Int64 }
+
+// taken marks the cell that a flush has read. Nobody would see what is noted
+// there later.
+const taken = math.MinInt64
+
+// noteRef is where a cached entry remembers the note of its key, so that noting
+// a hit is one atomic compare-and-swap and no lock. It belongs to one key of one
+// Keystore. The zero value is ready; it is safe for concurrent use.
+type noteRef struct{ cell atomic.Pointer[noteCell] }
+
+var noteSeed = maphash.MakeSeed()
+
 // note remembers that a key was used. A key that waits already is raised in
-// place, so the bound is one on the number of keys.
-func (s *Keystore) note(id string, now time.Time) {
+// place, so the bound is one on the number of keys. ref may be nil.
+func (s *Keystore) note(id string, now time.Time, ref *noteRef) {
 	if !s.notes.on || !inRange(now) {
 		return
 	}
-	s.notes.mu.Lock()
-	defer s.notes.mu.Unlock()
-	s.notes.raise(id, now)
-}
-
-// raise keeps the later of two times; the caller holds the lock.
-func (n *touchNotes) raise(id string, at time.Time) {
-	old, waits := n.used[id]
-	switch {
-	case n.ended, !waits && len(n.used) >= maxNotes:
-		n.dropped++
+	at := now.UnixMilli()
+	if ref == nil {
+		s.notes.raise(id, at)
 		return
-	case waits && !at.After(old):
-		return
-	case n.used == nil:
-		n.used = make(map[string]time.Time)
 	}
-	n.used[id] = at
+	if cell := ref.cell.Load(); cell == nil || !cell.raise(at) {
+		ref.cell.Store(s.notes.raise(id, at))
+	}
 }
 
+// raise keeps the later of two times. It returns false, having done nothing, if
+// the cell was taken.
+func (c *noteCell) raise(at int64) bool {
+	for {
+		old := c.at.Load()
+		switch {
+		case old == taken:
+			return false
+		case at <= old || c.at.CompareAndSwap(old, at):
+			return true
+		}
+	}
+}
+
+// raise notes a time in the cell of a key and returns it, nil if the note was
+// dropped.
+func (n *touchNotes) raise(id string, at int64) *noteCell {
+	shard := &n.shards[maphash.String(noteSeed, id)%noteShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if cell := shard.used[id]; cell != nil {
+		cell.raise(at) // which succeeds: cells are taken after they left the map
+		return cell
+	}
+	if n.ended.Load() || !n.reserve() {
+		n.dropped.Add(1)
+		return nil
+	}
+	if shard.used == nil {
+		shard.used = make(map[string]*noteCell)
+	}
+	cell := new(noteCell)
+	cell.at.Store(at)
+	shard.used[id] = cell
+	return cell
+}
+
+// reserve makes room for one more id, or returns false.
+func (n *touchNotes) reserve() bool {
+	for {
+		waiting := n.waiting.Load()
+		if waiting >= maxNotes {
+			return false
+		}
+		if n.waiting.CompareAndSwap(waiting, waiting+1) {
+			return true
+		}
+	}
+}
+
+// take returns the notes that wait, and forgets them.
 func (n *touchNotes) take() map[string]time.Time {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	used := n.used
-	n.used = nil
+	used := make(map[string]time.Time, n.waiting.Load())
+	for i := range n.shards {
+		shard := &n.shards[i]
+		shard.mu.Lock()
+		cells := shard.used
+		shard.used = nil
+		shard.mu.Unlock()
+		n.waiting.Add(-int64(len(cells)))
+		for id, cell := range cells {
+			used[id] = time.UnixMilli(cell.at.Swap(taken)).UTC()
+		}
+	}
 	return used
 }
 
@@ -102,10 +176,8 @@ func (s *Keystore) touch(ctx context.Context, batch map[string]time.Time) error 
 }
 
 func (n *touchNotes) putBack(used map[string]time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	for id, at := range used {
-		n.raise(id, at)
+		n.raise(id, at.UnixMilli())
 	}
 }
 
@@ -118,11 +190,8 @@ func (s *Keystore) flushLast() error {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	err := s.flush(ctx)
-	s.notes.mu.Lock()
-	defer s.notes.mu.Unlock()
-	s.notes.ended = true
-	lost := s.notes.dropped + len(s.notes.used)
-	s.notes.used = nil
+	s.notes.ended.Store(true)
+	lost := len(s.notes.take()) + int(s.notes.dropped.Load())
 	switch {
 	case lost == 0:
 		return nil

@@ -43,14 +43,14 @@ func TestUsesOfTooManyKeysAreDroppedAndCounted(t *testing.T) {
 		require.NoError(t, err)
 		first := time.UnixMilli(1_700_000_000_000).UTC()
 		for n := range bound + beyond {
-			s.note(strconv.Itoa(n), first)
+			s.note(strconv.Itoa(n), first, nil)
 			if failedFlush && n == bound/2 {
 				require.Error(t, s.flush(t.Context()))
 			}
 		}
 		store.fails = false
-		s.note("0", first.Add(time.Minute))
-		s.note("1", first.Add(-time.Minute))
+		s.note("0", first.Add(time.Minute), nil)
+		s.note("1", first.Add(-time.Minute), nil)
 		require.ErrorContains(t, s.Close(), fmt.Sprintf(" %d last-used times were lost", beyond))
 		require.Len(t, store.used, bound)
 		require.Equal(t, first.Add(time.Minute), store.used["0"])
@@ -67,11 +67,11 @@ func TestUsesThatComeDuringAFlushKeepTheBound(t *testing.T) {
 	require.NoError(t, err)
 	now := time.UnixMilli(1_700_000_000_000).UTC()
 	for n := range 60_000 {
-		s.note("old"+strconv.Itoa(n), now)
+		s.note("old"+strconv.Itoa(n), now, nil)
 	}
 	taken := s.notes.take()
 	for n := range 60_000 {
-		s.note("new"+strconv.Itoa(n), now)
+		s.note("new"+strconv.Itoa(n), now, nil)
 	}
 	s.notes.putBack(taken)
 	require.ErrorContains(t, s.Close(), " 20000 last-used times were lost")
