@@ -1,0 +1,119 @@
+// Package stores opens a filled store of each backend for the benchmarks, and has
+// what a program would do with the driver's library alone: the bare operations that
+// keystore is compared with.
+package stores
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/keystore"
+	"example.com/keystore/backend"
+)
+
+// Store is a backend with keys in it.
+type Store struct {
+	Backend backend.Backend
+	Bare    Bare
+	Tokens  []string // of the keys, at most MaxTokens of them, in no order
+	Far     bool     // a call crosses a network, if only that of this machine
+
+	tb        testing.TB
+	closeOnce sync.Once
+	keystores []*keystore.Keystore
+	onClose   []func() error // what closes the rest, the last one first
+}
+
+// Bare is what a program would do with the driver's library alone. It is safe for
+// concurrent use. Where a server is asked, each operation has a deadline of
+// [Deadline], as each of keystore's has.
+//
+// Except for Reader, it works on records of its own beside those of keystore, under
+// names of its own. A record is a value and whatever entry is needed to list an
+// owner's records in order of their ids; the rest that keystore keeps, to list all
+// records and to find those to purge, and the message that tells other processes, is
+// no part of it, nor is any check that nobody else changes the same record.
+type Bare interface {
+	// Reader returns a function that reads keystore's record of ids[i], all its
+	// bytes, and returns how many there are: 0 if there is no such record.
+	Reader(ids []string) (func(i int) (int, error), error)
+	// Put makes a record; there is none of this id.
+	Put(id, owner string, value []byte) error
+	// Replace reads the value of a record and writes another one.
+	Replace(id, owner string, value []byte) error
+	// Page reads an owner's first records, at most limit, and returns how many.
+	Page(owner string, limit int) (int, error)
+	// Delete removes records of an owner.
+	Delete(owner string, ids []string) error
+}
+
+// Deadline is that of a bare operation, and keystore's default of OpTimeout.
+const Deadline = 2 * time.Second
+
+// bounded is the context of a bare operation.
+func bounded() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), Deadline)
+}
+
+// A Kind of store.
+type Kind struct {
+	Name string
+	Open func(tb testing.TB, keys int) *Store // with that many keys
+}
+
+// Kinds are all of them, with their names in benchmarks.
+var Kinds = []Kind{
+	{"memory", openMemory}, {"badger", openBadger}, {"redis", openRedis}, {"redis-cluster", openCluster}, {"mongo", openMongo},
+}
+
+// Turn is how long a turn should take: long enough that starting and ending it are
+// a small part of it, which they are not soon where many callers wait for a server or
+// for a disk.
+func (s *Store) Turn(callers int, waits bool) time.Duration {
+	switch {
+	case !waits && !s.Far:
+		return 25 * time.Millisecond
+	case callers <= 8:
+		return 50 * time.Millisecond
+	}
+	return 150 * time.Millisecond
+}
+
+// Keystore makes a keystore on the store. It notes when keys were last used, as it
+// does by default, but writes that once a day, and does not purge by itself: what
+// happens once in a while is not part of what happens at each call.
+func (s *Store) Keystore(o keystore.Options) *keystore.Keystore {
+	s.tb.Helper()
+	o.TouchInterval, o.PurgeInterval = 24*time.Hour, keystore.Never
+	ks, err := keystore.New(s.Backend, &o)
+	s.must(err)
+	s.keystores = append(s.keystores, ks)
+	return ks
+}
+
+// closing makes Close close the store too, by f, after what was opened later.
+func (s *Store) closing(f func() error) { s.onClose = append(s.onClose, f) }
+
+// Close closes the store; at the latest the end of its test does.
+func (s *Store) Close() {
+	s.tb.Helper()
+	s.closeOnce.Do(func() {
+		s.must(s.Backend.Close())
+		for _, ks := range s.keystores {
+			_ = ks.Close() // it cannot write any more what it noted, and need not
+		}
+		for _, f := range slices.Backward(s.onClose) {
+			s.must(f())
+		}
+	})
+}
+
+func (s *Store) must(err error) {
+	s.tb.Helper()
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+}
