@@ -17,6 +17,7 @@ import (
 const (
 	directWait = 500 * time.Millisecond
 	slowFor    = 10 * time.Second
+	slowWait   = 5 * time.Second
 )
 
 // direct says whether to send from the goroutine of the caller.
@@ -41,14 +42,21 @@ func newDirect(client goredis.UniversalClient) *direct {
 
 // begin returns the context for an attempt, or nil if there is to be none.
 func (d *direct) begin(ctx context.Context) context.Context {
-	if !d.able {
+	if !d.able || d.isSlow() {
 		return nil
 	}
-	now := time.Now()
-	if int64(now.Sub(d.start)) < d.slow.Load() {
-		return nil
+	return soon{ctx, time.Now().Add(directWait)}
+}
+
+func (d *direct) isSlow() bool { return int64(time.Since(d.start)) < d.slow.Load() }
+
+// wait is how long a pipeline is waited for, and whether that is because the server
+// is slow.
+func (d *direct) wait() (time.Duration, bool) {
+	if d.isSlow() {
+		return slowWait, true
 	}
-	return soon{ctx, now.Add(directWait)}
+	return directWait, false
 }
 
 // failed notes an attempt that got no answer.

@@ -52,3 +52,6 @@ func Code(err error) string { return code(err) }
 func Certain(err error) bool { return certain(err) }
 
 func WorthRetrying(err error) bool { return worthRetrying(err) }
+
+// GatherFrom has a handle gather Gets when more than n are under way.
+func GatherFrom(b *Backend, n int) { b.coalescer.few = int64(n) }

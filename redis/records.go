@@ -73,20 +73,36 @@ func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
 	if err := b.enter(ctx); err != nil {
 		return backend.Record{}, err
 	}
-	if attempt := b.direct.begin(ctx); attempt != nil {
-		cmd := onceGet{goredis.NewStringCmd(attempt, "get", key)}
-		_ = b.client.Process(attempt, cmd) // the command has its error
-		r, err := found(id, cmd.StringCmd)
+	many := b.coalescer.begin()
+	defer b.coalescer.end()
+	if cmd := b.firstGet(ctx, key, many); cmd != nil {
+		r, err := found(id, cmd)
 		if err == nil || errors.Is(err, backend.ErrNotFound) {
 			b.work.Done()
 			return r, err
 		}
-		b.direct.failed(attempt)
 		b.noAnswer(err)
 	}
 	return awaitRead(ctx, b, func() (backend.Record, error) {
 		return found(id, b.client.Get(ctx, key))
 	})
+}
+
+// firstGet sends a GET the quickest way there is, and returns the command with its
+// reply or error; nil if there is no quick way, or ctx ended.
+func (b *Backend) firstGet(ctx context.Context, key string, many bool) *goredis.StringCmd {
+	if many {
+		return b.coalescer.get(ctx, key)
+	}
+	attempt := b.direct.begin(ctx)
+	if attempt == nil {
+		return nil
+	}
+	cmd := onceGet{goredis.NewStringCmd(attempt, "get", key)}
+	if err := b.client.Process(attempt, cmd); err != nil {
+		b.direct.failed(attempt)
+	}
+	return cmd.StringCmd
 }
 
 // onceGet is a GET that go-redis does not repeat.

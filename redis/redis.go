@@ -19,12 +19,13 @@ var (
 
 // Backend is a handle on a store. It is safe for concurrent use.
 type Backend struct {
-	client  goredis.UniversalClient
-	owned   bool // client is closed with the handle
-	names   *layout
-	options Options
-	log     *slog.Logger
-	direct  *direct
+	client    goredis.UniversalClient
+	owned     bool // client is closed with the handle
+	names     *layout
+	options   Options
+	log       *slog.Logger
+	direct    *direct
+	coalescer *coalescer
 
 	admission sync.RWMutex // guards closed, and adding to work
 	closed    bool
@@ -93,6 +94,7 @@ func newBackend(client goredis.UniversalClient, owned bool, o Options) *Backend 
 		log:     o.Logger.With("package", "redis"),
 		direct:  newDirect(client),
 	}
+	b.coalescer = newCoalescer(client, b.direct, &b.work)
 	b.life, b.end = context.WithCancel(context.Background())
 	return b
 }
