@@ -11,7 +11,7 @@ var charts = map[string]func(p *page) *drawing{
 
 // The order of the backends, and how a chart calls them.
 var backends = []struct{ name, title string }{
-	{"badger", "Badger"}, {"redis", "Redis"}, {"redis-cluster", "Redis Cluster"}, {"mongo", "MongoDB"},
+	{"badger", "Badger"}, {"redis", "Redis"}, {"redis-cluster", "Redis Cluster"}, {"mongo", "MongoDB (scripted)"},
 }
 
 var rawAndOurs = []series{{"the driver's bare read", grey}, {"Lookup, not cached", blue}}
@@ -60,12 +60,28 @@ func keysChart(p *page) *drawing {
 		raw = append(raw, point{x, p.must(name, "raw-ns/op")})
 		ours = append(ours, point{x, p.must(name, "ours-ns/op")})
 	}
-	return curveChart("One lookup on Badger, by the number of keys", "keys in the store", rawAndOurs, [][]point{raw, ours})
+	return curveChart("One lookup on Badger, by the number of keys", "keys in the store", rawAndOurs, [2][]point{raw, ours})
 }
 
 // peersChart shows what else looks a token up, on an axis of powers of ten.
 func peersChart(p *page) *drawing {
-	return nil
+	var groups []group
+	for _, peer := range []struct {
+		title, name, unit string
+		series            int
+	}{
+		{"SHA-256 and one load of a map", "Floor/keys=10000/callers=1", "raw-ns/op", 1},
+		{"keystore, cached", "Floor/keys=10000/callers=1", "ours-ns/op", 0},
+		{"keystore, Redis", "Peers/peer=scs/callers=1", "ours-ns/op", 0},
+		{"alexedwards/scs, Redis", "Peers/peer=scs/callers=1", "raw-ns/op", 1},
+		{"bcrypt, one of 1 key", "Peers/peer=bcrypt/keys=1/callers=1", "raw-ns/op", 1},
+		{"bcrypt, one of 10 keys", "Peers/peer=bcrypt/keys=10/callers=1", "raw-ns/op", 1},
+		{"bcrypt, one of 100 keys", "Peers/peer=bcrypt/keys=100/callers=1", "raw-ns/op", 1},
+	} {
+		groups = append(groups, group{peer.title, []bar{{peer.series, p.must(peer.name, peer.unit), ""}}})
+	}
+	return dotChart("What it takes to check a token", "time of one check, in powers of ten; further left is better",
+		[]series{{"keystore", blue}, {"others", grey}}, groups)
 }
 
 // must is a figure that the chart cannot do without.

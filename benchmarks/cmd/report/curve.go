@@ -16,9 +16,9 @@ type point struct {
 	figure figure
 }
 
-// curveChart draws one line a series over a logarithmic axis, which has a number
+// curveChart draws two lines over a logarithmic axis, which has a number
 // at each power of ten; the vertical axis starts at zero.
-func curveChart(title, axis string, series []series, curves [][]point) *drawing {
+func curveChart(title, axis string, series []series, curves [2][]point) *drawing {
 	p := newPlot()
 	p.X.Scale = plot.LogScale{}
 	p.X.Min, p.X.Max = math.Inf(1), math.Inf(-1)
@@ -32,7 +32,7 @@ func curveChart(title, axis string, series []series, curves [][]point) *drawing 
 		}
 	}
 	p.Y.Max *= 1.12
-	p.X.Padding, p.Y.Padding = 4, 14
+	p.X.Padding, p.Y.Padding = 4, 34 // room for half of a figure
 	p.X.Tick.Marker = numbers{powers{}, "keys"}
 	p.Y.Tick.Marker = numbers{steps{}, unit}
 	p.Y.Tick.Label.Color = faint
@@ -40,21 +40,21 @@ func curveChart(title, axis string, series []series, curves [][]point) *drawing 
 	d.marks = func(c draw.Canvas, p *plot.Plot) {
 		horizontals(c, p)
 		for i, curve := range curves {
-			drawCurve(c, p, series[i], curve, i > 0)
+			drawCurve(c, p, series[i], curve, func(at int) bool {
+				return (i == 1) == (curves[1][at].figure.median >= curves[0][at].figure.median)
+			})
 		}
 	}
 	return d
 }
 
-// drawCurve draws the line, its intervals, and the figures above or below it.
-func drawCurve(c draw.Canvas, p *plot.Plot, s series, curve []point, above bool) {
+// drawCurve draws the line, its intervals, and the figures above it or below, where
+// the other line is not.
+func drawCurve(c draw.Canvas, p *plot.Plot, s series, curve []point, isAbove func(i int) bool) {
 	x, y := p.Transforms(&c)
-	label, away := style(textSize, ink, draw.XCenter, draw.YTop), vg.Length(-7)
-	if above {
-		label, away = style(textSize, ink, draw.XCenter, draw.YBottom), 7
-	}
 	var line []vg.Point
-	for _, pt := range curve {
+	for i, pt := range curve {
+		above := isAbove(i)
 		at := vg.Point{X: x(pt.x), Y: y(pt.figure.median)}
 		line = append(line, at)
 		end := at.Y
@@ -69,6 +69,10 @@ func drawCurve(c draw.Canvas, p *plot.Plot, s series, curve []point, above bool)
 			c.StrokeLine2(thin, at.X-3, hi, at.X+3, hi)
 		}
 		c.DrawGlyphNoClip(draw.GlyphStyle{Color: s.color, Radius: 4, Shape: draw.CircleGlyph{}}, at)
+		label, away := style(textSize, ink, draw.XCenter, draw.YTop), vg.Length(-7)
+		if above {
+			label, away = style(textSize, ink, draw.XCenter, draw.YBottom), 7
+		}
 		fillOver(c, label, vg.Point{X: at.X, Y: end + away}, pt.figure.String())
 	}
 	c.StrokeLines(draw.LineStyle{Color: s.color, Width: 2}, line)
