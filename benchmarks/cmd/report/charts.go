@@ -70,13 +70,16 @@ func peersChart(p *page) *drawing {
 		title, name, unit string
 		series            int
 	}{
-		{"SHA-256 and one load of a map", "Floor/keys=10000/callers=1", "raw-ns/op", 1},
-		{"keystore, cached", "Floor/keys=10000/callers=1", "ours-ns/op", 0},
-		{"keystore, Redis", "Peers/peer=scs/callers=1", "ours-ns/op", 0},
-		{"alexedwards/scs, Redis", "Peers/peer=scs/callers=1", "raw-ns/op", 1},
-		{"bcrypt, one of 1 key", "Peers/peer=bcrypt/keys=1/callers=1", "raw-ns/op", 1},
-		{"bcrypt, one of 10 keys", "Peers/peer=bcrypt/keys=10/callers=1", "raw-ns/op", 1},
-		{"bcrypt, one of 100 keys", "Peers/peer=bcrypt/keys=100/callers=1", "raw-ns/op", 1},
+		{"SHA-256 and one load of a map", "Floor/keys=1000/callers=1", "raw-ns/op", 1},
+		{"keystore, cached", "Memory/peer=jwt-hs256/cache=on/callers=1", "ours-ns/op", 0},
+		{"go-oauth2, memory", "Memory/peer=go-oauth2/cache=on/callers=1", "raw-ns/op", 1},
+		{"golang-jwt, HS256", "Memory/peer=jwt-hs256/cache=on/callers=1", "raw-ns/op", 1},
+		{"keystore, Redis", "Redis/peer=scs/cache=off/callers=1", "ours-ns/op", 0},
+		{"alexedwards/scs, Redis", "Redis/peer=scs/cache=off/callers=1", "raw-ns/op", 1},
+		{"gorilla/sessions, Redis", "Redis/peer=gorilla-redistore/cache=off/callers=1", "raw-ns/op", 1},
+		{"bcrypt digests, 1 key", "Memory/peer=bcrypt-scan/keys=1/cache=on/callers=1", "raw-ns/op", 1},
+		{"bcrypt digests, 10 keys", "Memory/peer=bcrypt-scan/keys=10/cache=on/callers=1", "raw-ns/op", 1},
+		{"bcrypt digests, 100 keys", "Memory/peer=bcrypt-scan/keys=100/cache=on/callers=1", "raw-ns/op", 1},
 	} {
 		groups = append(groups, group{peer.title, []bar{{peer.series, p.must(peer.name, peer.unit), ""}}})
 	}

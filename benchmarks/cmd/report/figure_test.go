@@ -101,6 +101,7 @@ func TestQuantity(t *testing.T) {
 		{1.085, "ratio", "1.08"},
 		{12.34, "ratio", "12.3"},
 		{0.00934, "ratio", "0.0093"},
+		{1, "speedup", "1.00"},
 		{148_000, "ratio", "148 000"},
 		{0, "allocs/op", "0"},
 		{4, "allocs/op", "4"},

@@ -53,6 +53,7 @@ type page struct {
 //	table PATTERN COLUMN...        a row for each benchmark (table.go)
 //	grid ROWKEY COLKEY CELL PATTERN   a table of two keys (table.go)
 //	chart NAME ALT                 a chart (charts.go), as an image
+//	keys NUMBER                    as tables write it: 10^4
 //	list WORD...                   to range over
 func (p *page) functions() template.FuncMap {
 	return template.FuncMap{
@@ -75,6 +76,7 @@ func (p *page) functions() template.FuncMap {
 		"table":   p.table,
 		"grid":    p.grid,
 		"chart":   p.chart,
+		"keys":    func(number string) string { return label("keys", number) },
 		"list":    func(words ...string) []string { return words },
 	}
 }

@@ -49,6 +49,7 @@ func TestFunctions(t *testing.T) {
 		`{{rate "Lookup/backend=redis/keys=1000" "ours-ns/op"}}`:                                 "41 700 /s",
 		`{{most "Lookup/backend=redis/keys=1000" "ratio"}}`:                                      "1.10",
 		`{{sum "Lookup/backend={redis,badger}/keys=1000 Lookup/backend=redis/keys=7?" "ratio"}}`: "14.4",
+		`{{keys "100000"}} {{keys "128"}}`:                                                       "10^5 128",
 		`{{range list "a" "b"}}{{.}},{{end}}`:                                                    "a,b,",
 	} {
 		got, err := render(t, tmpl)
@@ -71,9 +72,9 @@ func TestTable(t *testing.T) {
 	got, err = render(t, `{{table "Lookup/backend=redis/keys=1000" "a: ratio times, or / ratio inverse / ours-ns/op most"}}`)
 	assert.ErrorContains(t, err, `"times, or" is no goal`)
 	assert.Empty(t, got)
-	got, err = render(t, `{{table "Lookup/backend=redis/keys=1000" "a: ratio times / ratio inverse / ours-ns/op most"}}`)
+	got, err = render(t, `{{table "Lookup/backend=redis/keys=1000" "a: ratio times / ratio inverse / ours-ns/op most" "b: {cache?}"}}`)
 	require.NoError(t, err)
-	assert.Equal(t, "| a |\n| --- |\n| 1.08x / 0.93 (0.91–0.95) / 24.0 us |", got)
+	assert.Equal(t, "| a | b |\n| --- | --- |\n| 1.08x / 0.93 (0.91–0.95) / 24.0 us | – |", got)
 
 	got, err = render(t, `{{table "Lookup/backend=mongo/keys=1000?" "backend: {backend}"}}`)
 	require.NoError(t, err)

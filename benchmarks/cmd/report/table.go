@@ -7,8 +7,8 @@ import (
 
 // A column is "heading: cell", and a cell is one of
 //
-//	{backend}           that part of the name
-//	ours-ns/op          the median and its interval
+//	{backend}           that part of the name; {backend?} is a dash where there is none
+//	ours-ns/op          the median and its interval, of a ratio both ends
 //	ours-ns/op bare     the median alone
 //	ours-ns/op rate     how many of that time fit into a second
 //	max-us most         the largest sample
@@ -117,18 +117,21 @@ func (p *page) cell(name, cell string) (string, error) {
 
 func (p *page) oneOf(name, cell string) (string, error) {
 	if key, ok := strings.CutPrefix(cell, "{"); ok {
-		key = strings.TrimSuffix(key, "}")
+		key, optional := strings.CutSuffix(strings.TrimSuffix(key, "}"), "?")
 		value, ok := part(name, key)
-		if !ok {
-			return "", fmt.Errorf("%s has no part %s", name, key)
+		switch {
+		case ok:
+			return label(key, value), nil
+		case optional:
+			return "–", nil
 		}
-		return label(key, value), nil
+		return "", fmt.Errorf("%s has no part %s", name, key)
 	}
 	unit, how, _ := strings.Cut(cell, " ")
 	f, ok := p.lookUp(name, unit, nil)
 	switch how {
 	case "":
-		if unit == "ratio" {
+		if isRatio(unit) {
 			return f.between(), nil
 		}
 		return f.percent(), nil

@@ -40,10 +40,8 @@ func scaled(v float64, unit string) (number, suffix string) {
 		return digits(v / s.Factor), s.Prefix + suffix
 	case rate:
 		return digits(v), "/s"
-	case slices.Contains(words, "ratio") && 0.1 <= v && v < 10:
-		return strconv.FormatFloat(v, 'f', 2, 64), ""
-	case slices.Contains(words, "ratio") && 1e-4 <= v && v < 0.1:
-		return strconv.FormatFloat(v, 'g', 2, 64), ""
+	case isRatio(unit):
+		return ratio(v), ""
 	case v == float64(int64(v)) && -1000 < v && v < 1000: // a count
 		return strconv.FormatFloat(v, 'f', 0, 64), ""
 	}
@@ -69,6 +67,19 @@ func seconds(words []string) (factor float64, ok bool) {
 func scale(v float64) benchunit.Scaler {
 	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'e', 2, 64), 64)
 	return benchunit.CommonScale([]float64{v}, benchunit.Decimal)
+}
+
+func isRatio(unit string) bool { return unit == "ratio" || unit == "speedup" }
+
+// ratio has two digits after the point, or two at all if it is tiny.
+func ratio(v float64) string {
+	switch {
+	case 0.1 <= v && v < 10:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	case 1e-4 <= v && v < 0.1:
+		return strconv.FormatFloat(v, 'g', 2, 64)
+	}
+	return digits(v)
 }
 
 // digits rounds to three digits: 0.123, 12.3, 12 300.
