@@ -1,6 +1,7 @@
 package stores
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -23,7 +24,7 @@ func openMemory(tb testing.TB, keys int) *Store {
 }
 
 // bareMemory is what a program writes that keeps something in memory: a map behind
-// a lock.
+// a lock. As from any store, what comes out is a copy.
 type bareMemory struct {
 	back   *memory.Backend
 	mu     sync.RWMutex
@@ -40,14 +41,14 @@ func (m *bareMemory) Reader(ids []string) (func(i int) (int, error), error) {
 	return func(i int) (int, error) {
 		m.mu.RLock()
 		defer m.mu.RUnlock()
-		return len(m.values[ids[i]]), nil
+		return len(bytes.Clone(m.values[ids[i]])), nil
 	}, nil
 }
 
 func (m *bareMemory) Put(id, owner string, value []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.values[id] = slices.Clone(value)
+	m.values[id] = bytes.Clone(value)
 	ids := m.owners[owner]
 	at, _ := slices.BinarySearch(ids, id)
 	m.owners[owner] = slices.Insert(ids, at, id)
@@ -60,7 +61,7 @@ func (m *bareMemory) Replace(id, _ string, value []byte) error {
 	if m.values[id] == nil {
 		return errMissing
 	}
-	m.values[id] = slices.Clone(value)
+	m.values[id] = bytes.Clone(value)
 	return nil
 }
 
@@ -70,7 +71,7 @@ func (m *bareMemory) Page(owner string, limit int) (int, error) {
 	ids := m.owners[owner]
 	page := make([][]byte, 0, limit)
 	for _, id := range ids[:min(limit, len(ids))] {
-		page = append(page, slices.Clone(m.values[id]))
+		page = append(page, bytes.Clone(m.values[id]))
 	}
 	return len(page), nil
 }

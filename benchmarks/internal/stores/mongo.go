@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	mongodb "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
+	"example.com/keystore/backend"
 	"example.com/keystore/internal/testserver/mongowire"
 	"example.com/keystore/mongo"
 )
@@ -20,7 +22,8 @@ import (
 // document by its _id at once, and looks through all for anything else.
 func openMongo(tb testing.TB, keys int) *Store {
 	tb.Helper()
-	server := mongowire.Start(tb, mongowire.Memory().Handle, mongowire.Primary)
+	documents := mongowire.Memory()
+	server := mongowire.Start(tb, documents.Handle, mongowire.Primary)
 	s := &Store{tb: tb, Far: true}
 	client, err := mongodb.Connect(options.Client().ApplyURI(server.URL()).SetRetryWrites(false))
 	s.must(err)
@@ -36,8 +39,13 @@ func openMongo(tb testing.TB, keys int) *Store {
 	}
 	tb.Cleanup(s.Close)
 	s.must(back.EnsureIndexes(context.Background()))
+	// Whoever watches asks for the changes of the last 10 s before the newest one; after
+	// filling these would be all.
+	documents.SetClock(func(string) time.Time { return time.Now().Add(-time.Hour) })
 	s.Tokens, err = fill(back, keys)
 	s.must(err)
+	documents.SetClock(func(string) time.Time { return time.Now() })
+	s.must(back.Create(context.Background(), backend.Record{ID: "newest", Owner: "nobody", Data: []byte("nothing")}))
 	return s
 }
 

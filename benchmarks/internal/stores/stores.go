@@ -5,6 +5,7 @@ package stores
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 type Store struct {
 	Backend backend.Backend
 	Bare    Bare
+	Kind    string   // its name in benchmarks
 	Tokens  []string // of the keys, at most MaxTokens of them, in no order
 	Far     bool     // a call crosses a network, if only that of this machine
 
@@ -58,15 +60,22 @@ func bounded() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), Deadline)
 }
 
-// A Kind of store.
-type Kind struct {
-	Name string
-	Open func(tb testing.TB, keys int) *Store // with that many keys
-}
+// Kinds are the names of all kinds of stores in benchmarks.
+var Kinds = []string{"memory", "badger", "redis", "redis-cluster", "mongo"}
 
-// Kinds are all of them, with their names in benchmarks.
-var Kinds = []Kind{
-	{"memory", openMemory}, {"badger", openBadger}, {"redis", openRedis}, {"redis-cluster", openCluster}, {"mongo", openMongo},
+// Open opens a store with that many keys, and skips the benchmark where the machine
+// lacks the server for it.
+func Open(tb testing.TB, kind string, keys int) *Store {
+	tb.Helper()
+	open, known := map[string]func(testing.TB, int) *Store{
+		"memory": openMemory, "badger": openBadger, "redis": openRedis, "redis-cluster": openCluster, "mongo": openMongo,
+	}[kind]
+	if !known {
+		tb.Fatalf("stores: there is no %q", kind)
+	}
+	s := open(tb, keys)
+	s.Kind = kind
+	return s
 }
 
 // Turn is how long a turn should take: long enough that starting and ending it are
@@ -91,7 +100,19 @@ func (s *Store) Keystore(o keystore.Options) *keystore.Keystore {
 	ks, err := keystore.New(s.Backend, &o)
 	s.must(err)
 	s.keystores = append(s.keystores, ks)
+	s.must(watching(ks))
 	return ks
+}
+
+// watching waits until the keystore hears of changes, if it has a cache: it drops
+// what that holds as it begins to.
+func watching(ks *keystore.Keystore) error {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if state := ks.Stats().Watch; state == keystore.WatchActive || state == keystore.WatchOff {
+			return nil
+		}
+	}
+	return errors.New("stores: after 10 s the keystore does not watch yet")
 }
 
 // closing makes Close close the store too, by f, after what was opened later.

@@ -18,8 +18,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // those of the store are accepted.
 func TestTokens(t *testing.T) {
 	for _, kind := range stores.Kinds {
-		t.Run(kind.Name, func(t *testing.T) {
-			s := kind.Open(t, 150)
+		t.Run(kind, func(t *testing.T) {
+			s := stores.Open(t, kind, 150)
 			require.Len(t, s.Tokens, 150)
 			ks := s.Keystore(keystore.Options{CacheSize: -1})
 			token := s.Tokens[7]
@@ -45,8 +45,8 @@ func TestTokens(t *testing.T) {
 // The bare operations do what they are said to do.
 func TestBare(t *testing.T) {
 	for _, kind := range stores.Kinds {
-		t.Run(kind.Name, func(t *testing.T) {
-			s := kind.Open(t, 10)
+		t.Run(kind, func(t *testing.T) {
+			s := stores.Open(t, kind, 10)
 			read, err := s.Bare.Reader([]string{stores.ID(s.Tokens[3]), stores.ID(stores.Unknown(s.Tokens[3]))})
 			require.NoError(t, err)
 			n, err := read(0)

@@ -5,6 +5,7 @@ package turns
 
 import (
 	"errors"
+	"flag"
 	"math"
 	"runtime"
 	"slices"
@@ -17,13 +18,15 @@ import (
 // Side is one of the two.
 type Side struct {
 	// Op does the operation once and fails if the outcome is not the one that is
-	// measured. Callers pass numbers i that no other call of the side gets, each
-	// caller in steps of [Pair.Callers]. It is called at once by all callers.
+	// measured. Numbers i count up, also from one Run to the next: no two calls of the
+	// side get the same, though some may be left out. All callers call at once.
 	Op func(i int) error
 	// Prepare, if not nil, makes what the next turn uses up. It is not timed.
 	Prepare func() error
 	// Each is how many operations a call of Op does, 1 if it is 0.
 	Each int
+
+	begin int // the first number of the next Run
 }
 
 // ErrUsedUp is returned by an Op that did nothing because nothing prepared is left. It
@@ -48,10 +51,13 @@ type Result struct {
 
 // Run lets both sides take turns until the time of the benchmark is over, first one
 // first and then the other, and reports raw-ns/op, ours-ns/op and ratio, and for a
-// single caller allocs/op of ours. The first call that fails ends the benchmark.
-func Run(b *testing.B, p Pair) Result {
+// single caller ours-allocs/op. The first call that fails ends the benchmark.
+func Run(b *testing.B, p *Pair) Result {
 	b.Helper()
-	raw, ours := &player{side: p.Raw, pair: p}, &player{side: p.Ours, pair: p}
+	if f := flag.Lookup("test.benchtime"); f != nil && f.Value.String() == "1x" {
+		p.Turn = min(p.Turn, 5*time.Millisecond) // whoever asks for one turn wants to see that it works
+	}
+	raw, ours := newPlayer(p, &p.Raw), newPlayer(p, &p.Ours)
 	order := []*player{raw, ours}
 	if p.Raw.Op == nil {
 		order = order[1:]
@@ -76,7 +82,7 @@ func Run(b *testing.B, p Pair) Result {
 	}
 	b.ReportMetric(r.Ours, "ours-ns/op")
 	if p.Callers == 1 {
-		b.ReportMetric(math.Round(100*median(ours.allocs))/100, "allocs/op") // a turn itself makes a few
+		b.ReportMetric(math.Round(100*median(ours.allocs))/100, "ours-allocs/op") // a turn itself makes a few
 	}
 	b.ReportMetric(0, "ns/op") // of a turn of each: not shown
 	return r
@@ -84,19 +90,22 @@ func Run(b *testing.B, p Pair) Result {
 
 // player is a side on its way through the turns.
 type player struct {
-	side   Side
-	pair   Pair
+	side   *Side
+	pair   *Pair
 	next   []int     // the number that each caller uses next
 	times  []float64 // of each turn: nanoseconds per operation
 	allocs []float64 // of each turn: per operation
 }
 
-func (p *player) turn() error {
-	if p.next == nil {
-		for c := range p.pair.Callers {
-			p.next = append(p.next, c)
-		}
+func newPlayer(pair *Pair, side *Side) *player {
+	p := &player{side: side, pair: pair}
+	for c := range pair.Callers {
+		p.next = append(p.next, side.begin+c)
 	}
+	return p
+}
+
+func (p *player) turn() error {
 	if p.side.Prepare != nil {
 		if err := p.side.Prepare(); err != nil {
 			return err
@@ -131,6 +140,7 @@ func (p *player) play() (took time.Duration, ops int, err error) {
 	wg.Wait()
 	took = time.Since(start)
 	timer.Stop()
+	p.side.begin = slices.Max(p.next)
 	for _, n := range calls {
 		ops += n * max(1, p.side.Each)
 	}
