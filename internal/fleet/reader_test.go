@@ -78,7 +78,8 @@ func (r *reader) close() error {
 	}
 	r.end()
 	r.wait.Wait()
-	return errors.Join(r.keys.Close(), r.store.Close(), r.shut())
+	_ = r.keys.Close() // last-used times may be lost if the server has just been away
+	return errors.Join(r.store.Close(), r.shut())
 }
 
 func (r *reader) do(q request) (reply, error) {
@@ -89,7 +90,9 @@ func (r *reader) do(q request) (reply, error) {
 		r.serve(q.Keys)
 		return reply{}, nil
 	case "warm":
-		return reply{}, r.await("every key is cached", q.IDs, func(s *served) bool { return s.hitsInARow() >= warmth })
+		err := r.await("every key is cached", q.IDs, func(s *served) bool { return s.hitsInARow() >= warmth })
+		r.store.forget(q.IDs) // that they were made was told as well
+		return reply{}, err
 	case "present":
 		return reply{}, r.present(q.Keys[0])
 	case "retire":
@@ -109,7 +112,6 @@ func (r *reader) do(q request) (reply, error) {
 // serve begins to look keys up.
 func (r *reader) serve(keys []key) {
 	for _, k := range keys {
-		r.store.told.Delete(k.ID) // it was made, which was told as well
 		s := &served{key: k, reads: r.store.of(k.ID)}
 		s.ctx, s.end = context.WithCancel(r.ctx)
 		r.served[k.ID] = s
@@ -240,11 +242,4 @@ func forge(token string, n int) string {
 		sum /= 62
 	}
 	return string(forged)
-}
-
-// goneContext is one that has ended.
-func goneContext() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
 }

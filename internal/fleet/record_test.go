@@ -64,6 +64,12 @@ func (c *counted) Watch(ctx context.Context) (<-chan string, error) {
 	return noted, nil
 }
 
+func (c *counted) forget(ids []string) {
+	for _, id := range ids {
+		c.told.Delete(id)
+	}
+}
+
 // heard reports whether Watch has told of one of the ids.
 func (c *counted) heard(ids ...string) bool {
 	for _, id := range ids {

@@ -49,12 +49,29 @@ func startCluster(t *testing.T) store {
 		master.Stop()
 		time.Sleep(down)
 		master.Start()
-		replicas := c.ReplicasOf(c.MasterOf(another))
-		require.Len(t, replicas, 1)
-		require.NoError(t, replicas[0].Client().ClusterFailover(t.Context()).Err())
-		require.Eventually(t, func() bool { return c.MasterOf(another) == replicas[0] }, patience, 5*time.Millisecond)
+		handOver(t, c, another)
 		c.AwaitOK()
 	}}
+}
+
+// handOver puts the replica of the master that serves a slot in its place. Both take
+// care that nothing is lost, and may give up over it.
+func handOver(t *testing.T, c *testserver.Cluster, slot int) {
+	t.Helper()
+	replicas := c.ReplicasOf(c.MasterOf(slot))
+	require.Len(t, replicas, 1)
+	require.Eventually(t, func() bool {
+		if err := replicas[0].Client().ClusterFailover(t.Context()).Err(); err != nil {
+			return false
+		}
+		for range 100 { // in 5 s it is given up
+			if c.MasterOf(slot) == replicas[0] {
+				return true
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		return false
+	}, patience, 10*time.Millisecond, "no replica takes the place of its master")
 }
 
 // startWire starts a MongoDB server within the test, behind a proxy: to the fleet it
