@@ -40,7 +40,7 @@ func TestBoundHoldsWhileManyPut(t *testing.T) {
 			var evicted atomic.Int64
 			together(func(caller int) {
 				for i := range each {
-					evicted.Add(int64(m.Put(fmt.Sprint(caller, " ", i), i)))
+					evicted.Add(int64(m.Put(strconv.Itoa(caller*each+i), i)))
 				}
 			}, func() { assert.LessOrEqual(t, m.Len(), capacity) })
 
