@@ -68,10 +68,12 @@ func Compare(ctx context.Context, from, to backend.Backend, o *CompareOptions) (
 	if err != nil {
 		return result, err
 	}
+	defer source.Close()
 	target, err := newSide("target", to, Options{OpTimeout: o.OpTimeout}, "", 0)
 	if err != nil {
 		return result, err
 	}
+	defer target.Close()
 	seen := 0
 	for t, err := range merged(ctx, source, target) {
 		if err != nil {

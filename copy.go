@@ -96,6 +96,8 @@ func Copy(ctx context.Context, from, to backend.Backend, o *CopyOptions) (CopyRe
 	if err != nil {
 		return CopyResult{}, err
 	}
+	defer c.source.Close()
+	defer c.target.Close()
 	var page []twins
 	for t, err := range merged(ctx, c.source, c.target) {
 		if err != nil {
@@ -159,8 +161,10 @@ func newCopier(from, to backend.Backend, o *CopyOptions) (*copier, error) {
 	if c.source, err = newSide("source", from, opts, o.After, o.page); err != nil {
 		return nil, err
 	}
-	c.target, err = newSide("target", to, opts, o.After, o.page)
-	return c, err
+	if c.target, err = newSide("target", to, opts, o.After, o.page); err != nil {
+		return nil, errors.Join(err, c.source.Close())
+	}
+	return c, nil
 }
 
 // page copies some records, several at a time, and then their last-used times.

@@ -79,15 +79,14 @@ func (c *copier) write(ctx context.Context, t twins) (outcome, error) {
 	rel, problem := t.relation()
 	done := outcome{rel, problem}
 	next := backend.Record{ID: t.from.ID, Owner: t.from.Owner, Data: t.from.Data, PurgeAt: t.from.PurgeAt}
-	what := "key " + t.from.ID
 	switch rel {
 	case isMissing:
 		create := func(op context.Context) error { return c.target.backend.Create(op, next) }
-		return done, c.target.send(ctx, what, create, backend.ErrExists)
+		return done, c.target.sendChange(ctx, next.ID, create, backend.ErrExists)
 	case isOlder:
 		next.Revision = t.to.Revision
 		update := func(op context.Context) error { return c.target.backend.Update(op, next) }
-		return done, c.target.send(ctx, what, update, backend.ErrConflict, backend.ErrNotFound)
+		return done, c.target.sendChange(ctx, next.ID, update, backend.ErrConflict, backend.ErrNotFound)
 	case isUnrevoked:
 		return c.revoke(ctx, t.from)
 	}

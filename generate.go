@@ -109,7 +109,7 @@ func (s *Keystore) create(ctx context.Context, r *record, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = s.send(ctx, "key "+id, func(op context.Context) error { return s.backend.Create(op, next) },
+	err = s.sendChange(ctx, id, func(op context.Context) error { return s.backend.Create(op, next) },
 		backend.ErrExists)
 	if !errors.Is(err, backend.ErrExists) {
 		return err

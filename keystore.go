@@ -21,13 +21,16 @@ type Keystore struct {
 
 	hashers []Hasher // Hash, then AcceptHash
 	dummy   Hasher   // a fast one, for ids that do not exist
-	owners  ownerCache
+	family  *family
+	cache   *cache // nil: none
+	owners  *ownerCache
 	notes   touchNotes
 	rehash  rehasher
 
 	closed     atomic.Bool
 	closeOnce  sync.Once
 	closeErr   error
+	life       context.Context // ends with Close
 	stop       context.CancelFunc
 	background sync.WaitGroup
 }
@@ -70,11 +73,20 @@ func New(b backend.Backend, opts *Options) (*Keystore, error) {
 
 func start(b backend.Backend, opts Options, owned bool) *Keystore {
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Keystore{opts: opts, backend: b, owned: owned, stop: stop}
+	s := &Keystore{opts: opts, backend: b, owned: owned, life: ctx, stop: stop, family: joinFamily(b)}
 	s.hashers = append([]Hasher{opts.Hash}, opts.AcceptHash...)
 	s.dummy = SHA256()
 	if _, fast := opts.Hash.(*hmacHasher); fast {
 		s.dummy = opts.Hash
+	}
+	if opts.CacheSize > 0 {
+		s.cache = newCache(&s.opts, s.family)
+		s.family.add(s.cache)
+		s.owners = newOwnerCache(opts.CacheSize)
+		if w, ok := b.(backend.Watcher); ok {
+			s.cache.counts.watch.Store(WatchLost)
+			s.background.Go(func() { s.watchLoop(ctx, w) })
+		}
 	}
 	s.notes.on = opts.TouchInterval != Never
 	if s.notes.on {
@@ -99,7 +111,11 @@ func (s *Keystore) Close() error {
 	s.closeOnce.Do(func() {
 		s.closed.Store(true)
 		s.stop()
+		if s.cache != nil {
+			s.cache.close()
+		}
 		s.background.Wait()
+		s.family.leave(s.cache)
 		s.closeErr = s.flushLast()
 		if s.owned {
 			if err := s.backend.Close(); err != nil {
@@ -158,10 +174,12 @@ func (s *Keystore) hasher(d Digest) Hasher {
 	return nil
 }
 
-// now is the time of the keystore's clock in whole milliseconds UTC. A clock
-// outside the years 1970 to 8888 still orders times; only newID refuses it.
-func (s *Keystore) now() time.Time {
-	now := s.opts.Now()
+// now is the time of the keystore's clock.
+func (s *Keystore) now() time.Time { return wholeMillis(s.opts.Now()) }
+
+// wholeMillis cuts a reading of a clock to whole milliseconds UTC. A clock outside
+// the years 1970 to 8888 still orders times; only newID refuses it.
+func wholeMillis(now time.Time) time.Time {
 	if !inRange(now) {
 		return now.UTC()
 	}

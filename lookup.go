@@ -17,7 +17,8 @@ type LookupParams struct {
 // Result is what LookupWith found.
 type Result struct {
 	Key        Key
-	Generation int // of the secret presented; less than Key.Generation during a grace period
+	Generation int  // of the secret presented; less than Key.Generation during a grace period
+	Stale      bool // accepted past the bound on staleness, while the store fails: Options.StaleIfUnavailable
 }
 
 // These two are shared, so that refusing a text that is no token of ours costs
@@ -64,6 +65,8 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string) (R
 		return Result{}, errMalformed
 	case !s.accepts(prefix):
 		return Result{}, errUnknownPrefix
+	case s.cache != nil:
+		return s.lookupCached(ctx, token, id, scopes)
 	case !checksumMatches(token):
 		return Result{}, errMalformed
 	}
@@ -76,28 +79,32 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string) (R
 		return Result{}, &LookupError{Reason: ReasonCorrupt, KeyID: id, err: err}
 	}
 	now := s.now()
-	matched, err := s.match(ctx, &r, token, now)
+	i, err := s.match(ctx, &r, token, now)
 	if err != nil {
 		return Result{}, err
 	}
+	return s.judge(ctx, &r, i, token, scopes, now, nil)
+}
+
+// judge decides on a token that is secret i of the record. ref is where the entry
+// of a cache notes the use.
+func (s *Keystore) judge(ctx context.Context, r *record, i int, token string, scopes []string, now time.Time, ref *noteRef) (Result, error) {
+	matched := &r.secrets[i]
 	if err := s.usable(ctx, &r.key, matched, now); err != nil {
 		return Result{}, err
 	}
 	if err := r.key.Scopes.check(scopes); err != nil {
-		return Result{}, &LookupError{Reason: ReasonMissingScope, KeyID: id, Owner: r.key.Owner, err: err}
+		return Result{}, &LookupError{Reason: ReasonMissingScope, KeyID: r.key.ID, Owner: r.key.Owner, err: err}
 	}
-	s.note(id, now, nil)
-	s.offerRehash(id, matched, token)
+	s.note(r.key.ID, now, ref)
+	s.offerRehash(r.key.ID, matched, token)
 	return Result{Key: r.view(now), Generation: matched.generation}, nil
 }
 
-// loadFailed tells an unknown id from a failure of the store. For the unknown
-// id a hash is compared all the same, so that the time does not tell it from a
-// wrong secret; what the backend takes to find nothing still may.
+// loadFailed tells an unknown id from a failure of the store.
 func (s *Keystore) loadFailed(ctx context.Context, token, id string, err error) error {
 	if errors.Is(err, backend.ErrNotFound) {
-		s.dummy.Verify(token, Digest{scheme: s.dummy.Scheme(), kid: s.dummy.KeyID(), sum: dummySum})
-		return &LookupError{Reason: ReasonUnknownKey, KeyID: id, err: ErrUnauthenticated}
+		return s.unknownKey(token, id)
 	}
 	err = s.unavailable(ctx, "key "+id, err)
 	if errors.Is(err, ErrClosed) {
@@ -106,13 +113,20 @@ func (s *Keystore) loadFailed(ctx context.Context, token, id string, err error) 
 	return &LookupError{Reason: ReasonUnavailable, KeyID: id, err: err}
 }
 
+// unknownKey refuses a token whose id has no record. A hash is compared all the
+// same, so that the time does not tell it from a wrong secret; what the backend
+// takes to find nothing still may.
+func (s *Keystore) unknownKey(token, id string) error {
+	s.dummy.Verify(token, Digest{scheme: s.dummy.Scheme(), kid: s.dummy.KeyID(), sum: dummySum})
+	return &LookupError{Reason: ReasonUnknownKey, KeyID: id, err: ErrUnauthenticated}
+}
+
 // dummySum is as long as a SHA-256 and no token's.
 const dummySum = "no token has this as its digest!"
 
-// match finds the secret that the token is, live or superseded. If there is
-// none, but a live digest could not be checked for want of its scheme or pepper,
+// match finds which secret the token is, live or superseded. If there is none, but a live digest could not be checked for want of its scheme or pepper,
 // the token may be good: that is ErrUnavailable.
-func (s *Keystore) match(ctx context.Context, r *record, token string, now time.Time) (*secret, error) {
+func (s *Keystore) match(ctx context.Context, r *record, token string, now time.Time) (int, error) {
 	id := r.key.ID
 	unchecked := ""
 	for i := range r.secrets {
@@ -126,16 +140,16 @@ func (s *Keystore) match(ctx context.Context, r *record, token string, now time.
 		}
 		same, err := verifyWith(ctx, h, token, sec.digest)
 		if err != nil {
-			return nil, &LookupError{Reason: ReasonUnavailable, KeyID: id, err: s.unavailable(ctx, "key "+id, err)}
+			return -1, &LookupError{Reason: ReasonUnavailable, KeyID: id, err: s.unavailable(ctx, "key "+id, err)}
 		}
 		if same {
-			return sec, nil
+			return i, nil
 		}
 	}
 	if unchecked != "" {
-		return nil, &LookupError{Reason: ReasonUnknownHash, KeyID: id, err: s.unavailable(ctx, "key "+id, errors.New(unchecked))}
+		return -1, &LookupError{Reason: ReasonUnknownHash, KeyID: id, err: s.unavailable(ctx, "key "+id, errors.New(unchecked))}
 	}
-	return nil, &LookupError{Reason: ReasonWrongSecret, KeyID: id, err: ErrUnauthenticated}
+	return -1, &LookupError{Reason: ReasonWrongSecret, KeyID: id, err: ErrUnauthenticated}
 }
 
 // usable judges the state of a key whose secret matched.

@@ -129,7 +129,7 @@ func (s *Keystore) delete(ctx context.Context, id, owner string) error {
 	if _, err := s.fetch(ctx, id, owner); err != nil {
 		return err
 	}
-	return s.send(ctx, "key "+id, func(op context.Context) error { return s.backend.Delete(op, id) })
+	return s.sendChange(ctx, id, func(op context.Context) error { return s.backend.Delete(op, id) })
 }
 
 // CountDigests counts the secrets that may still be presented, by scheme and

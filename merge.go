@@ -99,14 +99,18 @@ type side struct {
 	end   bool
 }
 
-// newSide reads the records after an id. A limit of 0 means the default.
+// newSide reads the records after an id. A limit of 0 means the default. It is to
+// be closed.
 func newSide(name string, b backend.Backend, o Options, after string, limit int) (*side, error) {
-	o.TouchInterval, o.PurgeInterval = Never, Never
+	o.TouchInterval, o.PurgeInterval, o.CacheSize = Never, Never, -1
 	if o.OpTimeout == 0 {
 		o.OpTimeout = copyTimeout
 	}
 	ks, err := New(b, &o)
-	return &side{Keystore: ks, name: name, limit: cmp.Or(limit, copyPage), after: after}, err
+	if err != nil {
+		return nil, err
+	}
+	return &side{Keystore: ks, name: name, limit: cmp.Or(limit, copyPage), after: after}, nil
 }
 
 // next returns the record that is to be taken next, nil at the end.

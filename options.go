@@ -48,12 +48,23 @@ type Options struct {
 	// is sooner. Default 2 s; Never: the context's deadline alone.
 	OpTimeout time.Duration
 
-	// CacheSize is how many answers of OwnerActive are kept. Default 10 000;
-	// negative: none.
+	// CacheSize is how many keys the read cache holds, about 1.5 KB each.
+	// Default 10 000; negative: there is no cache, and each lookup reads the
+	// store. As many answers of OwnerActive are kept.
 	CacheSize int
-	// CacheTTL is how long an answer of OwnerActive is kept, a hard bound on
-	// its staleness. Default 5 s; Never is ErrInvalid.
+	// CacheTTL is the bound on staleness: a lookup that begins later than this
+	// after a change has returned, in any process, sees the change. In the
+	// process that made it all do, and elsewhere most do after one message
+	// where the backend is a backend.Watcher. It holds for the answers of
+	// OwnerActive too. Default 5 s; Never is ErrInvalid.
 	CacheTTL time.Duration
+	// StaleIfUnavailable is how much longer than CacheTTL a token that proved
+	// itself may be accepted while the store fails. It extends the bound by
+	// that much: a revocation in another process may be missed as long. It
+	// never does past the key's expiry, nor after a revocation that this
+	// process made or heard of. Result.Stale says so. Default 0; Never is
+	// ErrInvalid.
+	StaleIfUnavailable time.Duration
 
 	// TouchInterval is how often last-used times are written, all in one batch.
 	// Default 30 s; Never: they are not recorded.
@@ -78,6 +89,8 @@ type Options struct {
 	// Now is the clock by which keys expire, safe for concurrent use. Default
 	// time.Now.
 	Now func() time.Time
+
+	systemClock bool // Now is time.Now
 }
 
 // withDefaults checks the options and returns a copy with every default in place.
@@ -97,6 +110,7 @@ func (o *Options) withDefaults() (Options, error) {
 		{"Retention", &out.Retention, 30 * 24 * time.Hour, true},
 		{"OpTimeout", &out.OpTimeout, 2 * time.Second, true},
 		{"CacheTTL", &out.CacheTTL, 5 * time.Second, false},
+		{"StaleIfUnavailable", &out.StaleIfUnavailable, 0, false},
 		{"TouchInterval", &out.TouchInterval, 30 * time.Second, true},
 		{"PurgeInterval", &out.PurgeInterval, time.Hour, true},
 	} {
@@ -140,7 +154,7 @@ func (o *Options) withDefaults() (Options, error) {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}
 	if out.Now == nil {
-		out.Now = time.Now
+		out.Now, out.systemClock = time.Now, true
 	}
 	return out, nil
 }

@@ -2,15 +2,17 @@ package keystore
 
 import (
 	"context"
-	"sync"
+	"strings"
 	"time"
+
+	"example.com/keystore/internal/sieve"
 )
 
-// ownerCache keeps the answers of Options.OwnerActive for CacheTTL.
-type ownerCache struct {
-	mu      sync.Mutex
-	answers map[string]ownerAnswer
-}
+// ownerCache keeps the answers of Options.OwnerActive for CacheTTL. nil keeps
+// nothing.
+type ownerCache struct{ answers *sieve.Map[ownerAnswer] }
+
+func newOwnerCache(size int) *ownerCache { return &ownerCache{sieve.New[ownerAnswer](size)} }
 
 // ownerAnswer is as old as the moment before it was asked for. Both clocks must
 // find it fresh: time.Now is monotonic, the keystore's own may be anything.
@@ -35,7 +37,7 @@ func (s *Keystore) ownerActive(ctx context.Context, owner string) (bool, error) 
 	if answer.active, err = s.opts.OwnerActive(op, owner); err != nil {
 		return false, err
 	}
-	s.owners.put(owner, answer, s.opts.CacheSize)
+	s.owners.put(owner, answer)
 	return answer.active, nil
 }
 
@@ -45,32 +47,19 @@ func (a ownerAnswer) fresh(now ownerAnswer, ttl time.Duration) bool {
 }
 
 func (c *ownerCache) get(owner string) (ownerAnswer, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a, ok := c.answers[owner]
-	return a, ok
+	if c == nil {
+		return ownerAnswer{}, false
+	}
+	return c.answers.Get(owner)
 }
 
-// put keeps an answer, in place of any other one if there are max already. An
-// answer that was asked for later stays.
-func (c *ownerCache) put(owner string, a ownerAnswer, max int) {
-	if max < 0 {
+// put keeps an answer. One that was asked for later stays.
+func (c *ownerCache) put(owner string, a ownerAnswer) {
+	if c == nil {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	old, known := c.answers[owner]
-	if known && old.asked.After(a.asked) {
+	if known, ok := c.answers.Get(owner); ok && known.asked.After(a.asked) {
 		return
 	}
-	if !known && len(c.answers) >= max {
-		for other := range c.answers {
-			delete(c.answers, other)
-			break
-		}
-	}
-	if c.answers == nil {
-		c.answers = make(map[string]ownerAnswer)
-	}
-	c.answers[owner] = a
+	c.answers.Put(strings.Clone(owner), a) // the owner is a part of a record
 }

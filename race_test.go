@@ -317,7 +317,7 @@ func requireTokens(t *testing.T, ks *keystore.Keystore, clock *manualClock, c *t
 			expired := last.Expires != 0 && last.Expires <= now
 			switch {
 			case s == nil:
-				require.Equal(t, keystore.ReasonWrongSecret, reasonOf(err))
+				require.Equal(t, keystore.ReasonWrongSecret, reasonOf(err), "%v", err)
 			case last.Revoked != 0:
 				require.Equal(t, keystore.ReasonRevoked, reasonOf(err))
 			case s.Until != nil && *s.Until <= now:

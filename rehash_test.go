@@ -48,7 +48,7 @@ func newRehashing(t *testing.T) *rehashing {
 	r.token, r.key = generate(t, r.plain)
 	r.ks = newStoreOn(t, r.store, keystore.Options{
 		Now: r.clock.now, Hash: r.hash, AcceptHash: []keystore.Hasher{keystore.SHA256()}, Rehash: true,
-		OpTimeout: time.Second, Logger: r.log.logger(),
+		OpTimeout: time.Second, Logger: r.log.logger(), CacheSize: -1, // others change the key
 	})
 	return r
 }

@@ -58,7 +58,7 @@ func TestSlowHashesWaitForASlotOrTheirContext(t *testing.T) {
 	f := newFixture(t)
 	token, key := f.generate(KeyParams{})
 	slow := newBlockingHasher()
-	ks := f.another(func(o *Options) { o.Hash = slow })
+	ks := f.another(func(o *Options) { o.Hash, o.CacheSize = slow, -1 }) // each lookup hashes
 	slots := runtime.GOMAXPROCS(0)
 	require.Equal(t, slots, cap(slowSlots))
 	release := sync.OnceFunc(func() { close(slow.leave) })

@@ -86,6 +86,9 @@ func (s *Keystore) fetch(ctx context.Context, id, owner string) (backend.Record,
 		return backend.Record{}, notFound(id)
 	}
 	stored, err := s.load(ctx, id)
+	if s.cache != nil && (err == nil || errors.Is(err, backend.ErrNotFound)) {
+		s.cache.seen(id, stored.Revision) // 0 where there is none
+	}
 	switch {
 	case errors.Is(err, backend.ErrNotFound), err == nil && owner != "" && stored.Owner != owner:
 		return backend.Record{}, notFound(id)
@@ -137,7 +140,7 @@ func (s *Keystore) swap(ctx context.Context, r *record, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = s.send(ctx, "key "+r.key.ID, func(op context.Context) error { return s.backend.Update(op, next) },
+	err = s.sendChange(ctx, r.key.ID, func(op context.Context) error { return s.backend.Update(op, next) },
 		backend.ErrConflict, backend.ErrNotFound)
 	if errors.Is(err, backend.ErrConflict) && !errors.Is(err, backend.ErrNotApplied) {
 		err = s.settle(ctx, r.key.ID, writeID, next.Revision+1, err)
@@ -164,6 +167,13 @@ var errGone = errors.New("the key was deleted, perhaps after this")
 // errReplyLost is beside an answer to a write that was sent before, when nothing
 // was heard: the first one may have happened, or may yet.
 var errReplyLost = errors.New("after a reply was lost")
+
+// sendChange is send for a key, of which no cache of this process keeps anything
+// meanwhile.
+func (s *Keystore) sendChange(ctx context.Context, id string, write func(op context.Context) error, answers ...error) error {
+	defer s.family.change(id)()
+	return s.send(ctx, "key "+id, write, answers...)
+}
 
 // send makes one write, and repeats it while its outcome is unknown. It returns
 // nil, one of the answers that the contract gives to this write, ErrUnavailable

@@ -1,0 +1,247 @@
+package keystore
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/keystore/internal/sieve"
+)
+
+const (
+	unknownTTL = time.Second // that an id is remembered to be unknown, or CacheTTL if that is less
+	maxDoubts  = 10_000      // entries that no token proved, or CacheSize if that is less
+	maxSkew    = 1000        // milliseconds by which wall and monotonic clock may drift apart
+)
+
+// cache is what Lookup keeps of the store. docs/design.md, "The read cache",
+// says what it promises and why.
+type cache struct {
+	ttl   time.Duration
+	stale time.Duration // StaleIfUnavailable
+
+	start time.Time    // ages are counted from here, on the monotonic clock
+	wall  int64        // the keystore's clock then, in Unix milliseconds
+	skew  atomic.Int64 // by how many milliseconds the clocks have drifted apart since
+	epoch atomic.Uint64
+
+	proven *sieve.Map[*entry] // keys whose token was presented
+	doubts *sieve.Map[*entry] // ids that met no right token: no flood of tokens evicts a key in use
+
+	flights [flightShards]flightShard
+	family  *family
+	outage  outage
+	counts  counts
+
+	mu     sync.Mutex // guards closed, and starting reads in the background
+	closed bool
+}
+
+func newCache(o *Options, f *family) *cache {
+	c := &cache{
+		ttl: o.CacheTTL, stale: o.StaleIfUnavailable,
+		start: time.Now(), wall: o.Now().UnixMilli(),
+		proven: sieve.New[*entry](o.CacheSize),
+		doubts: sieve.New[*entry](min(o.CacheSize, maxDoubts)),
+		family: f,
+	}
+	c.counts.watch.Store(WatchUnsupported)
+	return c
+}
+
+// entry is what one read of an id found. It is immutable but for the proofs and
+// the note.
+type entry struct {
+	record
+	unknown bool          // the id has no record
+	damage  error         // the record cannot be read; such an entry is not kept
+	read    time.Duration // when the read began, since cache.start
+	epoch   uint64        // of the cache, when the read began
+	proofs  []proof       // of record.secrets
+	noted   noteRef
+}
+
+// proof is the SHA-256 of the token that matched a digest, so that a slow hash
+// is paid once. nil: none did yet.
+type proof struct {
+	sum atomic.Pointer[[sha256.Size]byte]
+}
+
+// provenBy returns which secret the token with this SHA-256 has proved itself to
+// be, -1 if it is none.
+func (e *entry) provenBy(sum *[sha256.Size]byte) int {
+	for i := range e.proofs {
+		if p := e.proofs[i].sum.Load(); p != nil && subtle.ConstantTimeCompare(p[:], sum[:]) == 1 {
+			return i
+		}
+	}
+	return -1
+}
+
+// inherit takes over the proofs of digests that an older entry has too.
+func (e *entry) inherit(old *entry) {
+	for i := range e.proofs {
+		for j := range old.proofs {
+			if e.secrets[i].digest == old.secrets[j].digest {
+				e.proofs[i].sum.Store(old.proofs[j].sum.Load())
+			}
+		}
+	}
+}
+
+// sameDigests reports whether a token that matches nothing in one of them
+// matches nothing in the other.
+func (e *entry) sameDigests(other *entry) bool {
+	if e.unknown || other.unknown || len(e.secrets) != len(other.secrets) {
+		return false
+	}
+	for i := range e.secrets {
+		if e.secrets[i].digest != other.secrets[i].digest {
+			return false
+		}
+	}
+	return true
+}
+
+// moment is one look at both clocks.
+type moment struct {
+	wall time.Time     // the keystore's, by which keys expire
+	age  time.Duration // since cache.start on the monotonic clock, by which entries age
+}
+
+// moment looks at the clocks once, at the beginning of a lookup, and empties the
+// cache if they have drifted apart: the monotonic clock stands still while a
+// machine sleeps.
+func (s *Keystore) moment() moment {
+	wall := s.opts.Now()
+	mono := wall
+	if !s.opts.systemClock {
+		mono = time.Now()
+	}
+	c := s.cache
+	age := mono.Sub(c.start)
+	skew, before := wall.UnixMilli()-c.wall-age.Milliseconds(), c.skew.Load()
+	if drift := skew - before; drift > maxSkew || drift < -maxSkew {
+		if c.skew.CompareAndSwap(before, skew) {
+			c.flush()
+		}
+	}
+	return moment{wall: wholeMillis(wall), age: age}
+}
+
+// age is the monotonic time since the start of the cache.
+func (c *cache) age() time.Duration { return time.Since(c.start) }
+
+// get returns the entry that may decide a lookup which began at the given age.
+func (c *cache) get(id string, began time.Duration) *entry {
+	e, ok := c.proven.Get(id)
+	if !ok {
+		e, ok = c.doubts.Get(id)
+	}
+	if !ok || !c.fresh(e, began) {
+		return nil
+	}
+	return e
+}
+
+// fresh reports whether a lookup that began at this age may be decided by e.
+func (c *cache) fresh(e *entry, began time.Duration) bool {
+	ttl := c.ttl
+	if e.unknown {
+		ttl = min(ttl, unknownTTL)
+	}
+	return began-e.read < ttl && e.epoch == c.epoch.Load()
+}
+
+// keep stores an entry in place of an older one of its id. The caller holds the
+// lock of the id's flights.
+func (c *cache) keep(id string, e *entry) {
+	old, ok := c.proven.Get(id)
+	switch {
+	case e.unknown:
+		c.proven.Delete(id)
+		c.doubts.Put(id, e)
+	case ok:
+		e.inherit(old)
+		c.counts.evicted(c.proven.Put(id, e))
+	default:
+		c.doubts.Put(id, e)
+	}
+}
+
+// drop forgets an id. The caller holds the lock of the id's flights.
+func (c *cache) drop(id string) {
+	c.proven.Delete(id)
+	c.doubts.Delete(id)
+}
+
+// proved notes that the token with this SHA-256 is secret i of e, and counts the
+// key among those that are in use, if e is still what is kept of it.
+func (c *cache) proved(e *entry, i int, sum [sha256.Size]byte) {
+	e.proofs[i].sum.Store(&sum)
+	id := e.key.ID
+	shard := c.shard(id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if c.doubts.DeleteIf(id, func(kept *entry) bool { return kept == e }) {
+		c.counts.evicted(c.proven.Put(id, e))
+	}
+}
+
+// evict forgets an id, and whatever is being read of it. The waiters of a read
+// that is under way still get it: their lookups began before.
+func (c *cache) evict(id string) {
+	shard := c.shard(id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	shard.detach(id)
+	c.drop(id)
+}
+
+// seen is told what a management call found under an id: its revision, 0 if
+// nothing. No lookup that begins later shall be told of an older one.
+func (c *cache) seen(id string, revision uint64) {
+	shard := c.shard(id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	shard.detach(id)
+	for _, kept := range []*sieve.Map[*entry]{c.proven, c.doubts} {
+		kept.DeleteIf(id, func(e *entry) bool { return e.key.revision != revision })
+	}
+}
+
+// flush forgets everything: no entry of an older epoch decides a lookup, and no
+// read that began before is kept. Only StaleIfUnavailable has a use for what was
+// proven until then.
+func (c *cache) flush() {
+	c.epoch.Add(1)
+	c.counts.flushes.Add(1)
+	c.doubts.Clear()
+	if c.stale == 0 {
+		c.proven.Clear()
+	}
+}
+
+// close ends the reads in the background, with the context that they run under.
+func (c *cache) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.epoch.Add(1)
+	c.doubts.Clear()
+	c.proven.Clear()
+}
+
+// inBackground starts work that Close waits for, or returns false if it is too
+// late for that.
+func (s *Keystore) inBackground(work func()) bool {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	if s.cache.closed {
+		return false
+	}
+	s.background.Go(work)
+	return true
+}

@@ -1,0 +1,189 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/keystore/backend"
+)
+
+const (
+	flightShards = 64
+	rereadEvery  = 50 * time.Millisecond // for one id: 20 a second
+)
+
+// flight is one read of an id that all who want the id at that time share.
+type flight struct {
+	id      string
+	waiting bool          // it has not begun: its slot is yet to come
+	began   time.Duration // age of the cache when the read began
+	epoch   uint64        // of the cache then
+
+	done      chan struct{} // closed when the rest is there
+	e         *entry
+	err       error // the store's
+	abandoned bool  // the caller that made the read gave up: another must make it
+}
+
+// flightShard guards, for the ids that fall to it, what is in flight, and what is
+// kept against being changed meanwhile.
+type flightShard struct {
+	mu      sync.Mutex
+	flights map[string]*flight
+	_       [48]byte // a cache line to each
+}
+
+var flightSeed = maphash.MakeSeed()
+
+func (c *cache) shard(id string) *flightShard {
+	return &c.flights[maphash.String(flightSeed, id)%flightShards]
+}
+
+// detach makes a read that is under way one that nobody joins any more and that is
+// not kept. The caller holds the lock.
+func (s *flightShard) detach(id string) {
+	if f := s.flights[id]; f != nil && !f.waiting {
+		delete(s.flights, id)
+	}
+}
+
+// join returns what is kept by now of an id for a lookup that began at the given
+// age, or the flight to wait for, or a new flight that the caller must lead. older,
+// if not nil, is an entry that does not do.
+func (c *cache) join(id string, began time.Duration, older *entry) (kept *entry, f *flight, leads bool) {
+	shard := c.shard(id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	f = &flight{id: strings.Clone(id), waiting: older != nil, began: began, epoch: c.epoch.Load(), done: make(chan struct{})}
+	if c.family.isChanging(id) {
+		return nil, f, true // for this lookup alone
+	}
+	if e := c.get(id, began); e != nil && e != older {
+		return e, nil, false
+	}
+	if other := shard.flights[id]; other != nil && (other.waiting || began-other.began < c.ttl) {
+		return nil, other, false
+	}
+	if shard.flights == nil {
+		shard.flights = make(map[string]*flight)
+	}
+	shard.flights[f.id] = f
+	return nil, f, true
+}
+
+// begin ends the time that a flight waits for its slot.
+func (c *cache) begin(f *flight) {
+	shard := c.shard(f.id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	f.waiting, f.began, f.epoch = false, c.age(), c.epoch.Load()
+	if c.family.isChanging(f.id) {
+		shard.detach(f.id)
+	}
+}
+
+// land ends a flight, and keeps what it found unless that may be outdated.
+func (c *cache) land(f *flight, e *entry, err error, abandoned bool) {
+	f.e, f.err, f.abandoned = e, err, abandoned
+	defer close(f.done)
+	shard := c.shard(f.id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if shard.flights[f.id] != f {
+		return
+	}
+	delete(shard.flights, f.id)
+	switch {
+	case err != nil || f.epoch != c.epoch.Load():
+	case e.damage != nil:
+		c.drop(f.id)
+	default:
+		c.keep(f.id, e)
+	}
+}
+
+// obtain returns an entry of the id that was read less than CacheTTL before the
+// lookup began, or later; newer than older, if that is not nil. The error is the
+// store's, or says that op has ended. ctx is the caller's own part of op.
+func (s *Keystore) obtain(ctx context.Context, op *opContext, id string, began time.Duration, older *entry) (*entry, error) {
+	for {
+		e, f, leads := s.cache.join(id, began, older)
+		switch {
+		case e != nil:
+			return e, nil
+		case leads && older == nil:
+			s.lead(ctx, op, f)
+		case leads:
+			s.leadInBackground(f, older.read+rereadEvery)
+		}
+		select {
+		case <-f.done:
+		default:
+			select {
+			case <-f.done:
+			case <-op.Done():
+				return nil, op.Err()
+			}
+		}
+		if !f.abandoned || ctx.Err() != nil {
+			return f.e, f.err
+		}
+	}
+}
+
+// errPanicked is what others get who wait for a read that panics.
+var errPanicked = errors.New("the backend panicked")
+
+// lead makes the read of a flight. It is abandoned if it fails because the
+// caller's own context has ended.
+func (s *Keystore) lead(ctx context.Context, op context.Context, f *flight) {
+	var e *entry
+	err := errPanicked
+	defer func() { s.cache.land(f, e, err, err != nil && ctx.Err() != nil) }()
+	e, err = s.readEntry(op, f)
+	if err == nil || ctx.Err() == nil {
+		s.cache.outage.note(err, s.cache)
+	}
+}
+
+// leadInBackground makes the read of a flight that belongs to no caller, when its
+// slot comes.
+func (s *Keystore) leadInBackground(f *flight, slot time.Duration) {
+	started := s.inBackground(func() {
+		wait := time.NewTimer(slot - s.cache.age())
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+			s.cache.begin(f)
+			op := s.bound(s.life)
+			defer op.end()
+			s.lead(context.Background(), op, f)
+		case <-s.life.Done():
+			s.cache.land(f, nil, backend.ErrClosed, false)
+		}
+	})
+	if !started {
+		s.cache.land(f, nil, backend.ErrClosed, false)
+	}
+}
+
+// readEntry reads an id from the store.
+func (s *Keystore) readEntry(op context.Context, f *flight) (*entry, error) {
+	e := &entry{read: f.began, epoch: f.epoch}
+	stored, err := s.backend.Get(op, f.id)
+	switch {
+	case errors.Is(err, backend.ErrNotFound):
+		e.unknown = true
+		return e, nil
+	case err != nil:
+		return nil, err
+	}
+	if e.damage = e.record.open(&stored, f.id); e.damage == nil {
+		e.proofs = make([]proof, len(e.secrets))
+	}
+	return e, nil
+}
