@@ -39,6 +39,7 @@ type page struct {
 // benchmark without the word Benchmark, UNIT a unit as the results have it.
 //
 //	config KEY                     a configuration line; several values are parted by "; "
+//	configs KEY                    the values, to range over
 //	value NAME UNIT [FALLBACK]     the median: 12.2 us
 //	spread NAME UNIT [FALLBACK]    with the interval: 12.2 us ± 3%
 //	between NAME UNIT [FALLBACK]   with both ends: 12.2 us (11.9–12.6 us)
@@ -52,12 +53,14 @@ type page struct {
 //	has PATTERN                    whether all of them were measured
 //	table PATTERN COLUMN...        a row for each benchmark (table.go)
 //	grid ROWKEY COLKEY CELL PATTERN   a table of two keys (table.go)
+//	copied HEADING                 the Markdown table in the results whose first heading begins so
 //	chart NAME ALT                 a chart (charts.go), as an image
 //	keys NUMBER                    as tables write it: 10^4
 //	list WORD...                   to range over
 func (p *page) functions() template.FuncMap {
 	return template.FuncMap{
-		"config":  p.configValue,
+		"config":  func(key string) string { return strings.Join(p.configValues(key), "; ") },
+		"configs": p.configValues,
 		"value":   p.writer(figure.String),
 		"spread":  p.writer(figure.percent),
 		"between": p.writer(figure.between),
@@ -75,18 +78,19 @@ func (p *page) functions() template.FuncMap {
 		"has":     p.hasAll,
 		"table":   p.table,
 		"grid":    p.grid,
+		"copied":  p.copied,
 		"chart":   p.chart,
 		"keys":    func(number string) string { return label("keys", number) },
 		"list":    func(words ...string) []string { return words },
 	}
 }
 
-func (p *page) configValue(key string) string {
+func (p *page) configValues(key string) []string {
 	values := p.config[key]
 	if len(values) == 0 {
 		p.missing = append(p.missing, fmt.Errorf("no results have the configuration line %s", key))
 	}
-	return strings.Join(values, "; ")
+	return values
 }
 
 // writer makes the template function that writes a figure in that way.
@@ -147,6 +151,16 @@ func (p *page) hasAll(pattern string) (bool, error) {
 		}
 	}
 	return err == nil, err
+}
+
+func (p *page) copied(heading string) string {
+	for _, table := range p.tables {
+		if strings.HasPrefix(table, "| "+heading) {
+			return strings.TrimSpace(table)
+		}
+	}
+	p.missing = append(p.missing, fmt.Errorf("no results have a table of %q", heading))
+	return ""
 }
 
 // chart draws the chart and gives the image that shows it.

@@ -19,6 +19,7 @@ func few() string {
 		fmt.Fprintf(&b, "BenchmarkLookup/backend=badger/keys=100000-2 9 %g raw-ns/op %g ours-ns/op %g ratio\n", 8000+d, 12000+d, 1.48+d/100)
 		fmt.Fprintf(&b, "BenchmarkLookup/backend=redis/keys=1000-2 9 %g raw-ns/op %g ours-ns/op %g ratio\n", 22000+d, 24000+d, 1.05+d/100)
 	}
+	b.WriteString("| sizes, in B | 10 |\n| --- | --- |\n| a | 7 |\n\n| hits | 10 |\n| --- | --- |\n")
 	b.WriteString("BenchmarkFleet/backend=redis 1 1234 p50-us 0 violations\n")
 	return b.String()
 }
@@ -31,7 +32,8 @@ func render(t *testing.T, tmpl string) (string, error) {
 
 func TestFunctions(t *testing.T) {
 	for tmpl, want := range map[string]string{
-		`{{config "go"}}`: "go1.26.8",
+		`{{config "go"}}`:                                                                        "go1.26.8",
+		`{{range configs "go"}}{{.}},{{end}}`:                                                    "go1.26.8,",
 		`{{value "Lookup/backend=redis/keys=1000" "ours-ns/op"}}`:                                "24.0 us",
 		`{{spread "Lookup/backend=redis/keys=1000" "ours-ns/op"}}`:                               "24.0 us ± 0%",
 		`{{between "Lookup/backend=redis/keys=1000" "ours-ns/op"}}`:                              "24.0 us (24.0–24.0 us)",
@@ -50,6 +52,8 @@ func TestFunctions(t *testing.T) {
 		`{{most "Lookup/backend=redis/keys=1000" "ratio"}}`:                                      "1.10",
 		`{{sum "Lookup/backend={redis,badger}/keys=1000 Lookup/backend=redis/keys=7?" "ratio"}}`: "14.4",
 		`{{keys "100000"}} {{keys "128"}}`:                                                       "10^5 128",
+		`{{copied "sizes"}}`:                                                                     "| sizes, in B | 10 |\n| --- | --- |\n| a | 7 |",
+		`{{copied "hits"}}`:                                                                      "| hits | 10 |\n| --- | --- |",
 		`{{range list "a" "b"}}{{.}},{{end}}`:                                                    "a,b,",
 	} {
 		got, err := render(t, tmpl)
@@ -97,7 +101,7 @@ func TestMissing(t *testing.T) {
 {{table "Lookup/backend={badger,mongo}/keys=1000" "ratio: ratio"}}
 {{grid "keys" "backend" "ratio" "Lookup/backend={redis,etcd}/keys=1000"}}
 {{ratio "Fleet/backend=redis" "no way out, for it is there"}}
-{{met "Away" "ratio" "<= 1"}} {{config "cores"}}`)
+{{met "Away" "ratio" "<= 1"}} {{config "cores"}} {{copied "misses"}}`)
 	assert.Nil(t, files)
 	assert.EqualError(t, err, strings.TrimSpace(`
 there is no benchmark Lookup/backend=redis/keys=7
@@ -105,7 +109,8 @@ there is no benchmark Lookup/backend=mongo/keys=1000
 there is no benchmark Lookup/backend=etcd/keys=1000
 benchmark Fleet/backend=redis (few.txt) has no ratio
 there is no benchmark Away
-no results have the configuration line cores`))
+no results have the configuration line cores
+no results have a table of "misses"`))
 }
 
 // A mistake of the template is told at once.

@@ -20,6 +20,7 @@ type results struct {
 	benchmarks map[string]*benchmark // by full name
 	short      map[string][]string   // the full names that differ only in GOMAXPROCS, by what is before it
 	config     map[string][]string   // what a key was set to, in the order of the files, each value once
+	tables     []string              // in Markdown, which a program has printed beside its results
 }
 
 // benchmark is all samples of one name. They come from one file: samples of two
@@ -52,6 +53,8 @@ func readResults(folder string) (*results, error) {
 // a reader skip such lines, but half a run is no result.
 var failedRun = regexp.MustCompile(`(?m)^\s*(--- FAIL|FAIL\b|panic: |fatal error: ).*$`)
 
+var markdownTable = regexp.MustCompile(`(?m)(^\|.*\|\n)+`)
+
 func (r *results) readFile(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -61,6 +64,7 @@ func (r *results) readFile(path string) error {
 	if line := failedRun.Find(text); line != nil {
 		return fmt.Errorf("%s is of a run that failed: %s", file, bytes.TrimSpace(line))
 	}
+	r.tables = append(r.tables, markdownTable.FindAllString(string(text), -1)...)
 	var failed []error
 	reader := benchfmt.NewReader(bytes.NewReader(text), file)
 	for reader.Scan() {
