@@ -59,14 +59,26 @@ func (c *changer) generate(ctx context.Context, n int) ([]key, error) {
 	var keys []key
 	for i := range n {
 		for _, kind := range kinds {
-			token, k, err := c.keys.Generate(ctx, keystore.KeyParams{Owner: "fleet", Scopes: []string{reading, writing}})
+			k, err := c.generateOne(ctx, kind)
+			for errors.Is(err, keystore.ErrUnavailable) && ctx.Err() == nil { // FerretDB refuses a write amid many reads
+				k, err = c.generateOne(ctx, kind)
+			}
 			if err != nil {
 				return nil, err
 			}
-			keys = append(keys, key{ID: k.ID, Token: token.Reveal(), Kind: kind, Flood: kind == renew && i%2 == 1})
+			k.Flood = kind == renew && i%2 == 1
+			keys = append(keys, k)
 		}
 	}
 	return keys, nil
+}
+
+func (c *changer) generateOne(ctx context.Context, k kind) (key, error) {
+	token, made, err := c.keys.Generate(ctx, keystore.KeyParams{Owner: "fleet", Scopes: []string{reading, writing}})
+	if err != nil {
+		return key{}, err
+	}
+	return key{ID: made.ID, Token: token.Reveal(), Kind: k}, nil
 }
 
 // change makes the change of a key, again and again until it succeeds.
