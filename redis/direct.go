@@ -17,7 +17,7 @@ import (
 const (
 	directWait = 500 * time.Millisecond
 	slowFor    = 10 * time.Second
-	slowWait   = 5 * time.Second
+	slowWait   = 5 * time.Second // for a pipeline to a slow server whose callers have no deadline
 )
 
 // direct says whether to send from the goroutine of the caller.
@@ -42,22 +42,14 @@ func newDirect(client goredis.UniversalClient) *direct {
 
 // begin returns the context for an attempt, or nil if there is to be none.
 func (d *direct) begin(ctx context.Context) context.Context {
-	if !d.able || d.isSlow() {
+	now := time.Now()
+	if !d.able || d.isSlow(now) {
 		return nil
 	}
-	return soon{ctx, time.Now().Add(directWait)}
+	return soon{ctx, now.Add(directWait)}
 }
 
-func (d *direct) isSlow() bool { return int64(time.Since(d.start)) < d.slow.Load() }
-
-// wait is how long a pipeline is waited for, and whether that is because the server
-// is slow.
-func (d *direct) wait() (time.Duration, bool) {
-	if d.isSlow() {
-		return slowWait, true
-	}
-	return directWait, false
-}
+func (d *direct) isSlow(now time.Time) bool { return int64(now.Sub(d.start)) < d.slow.Load() }
 
 // failed notes an attempt that got no answer.
 func (d *direct) failed(attempt context.Context) {

@@ -1,6 +1,10 @@
 package redis
 
-import goredis "github.com/redis/go-redis/v9"
+import (
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
 
 // What tests need to see of the driver.
 
@@ -53,5 +57,34 @@ func Certain(err error) bool { return certain(err) }
 
 func WorthRetrying(err error) bool { return worthRetrying(err) }
 
-// GatherFrom has a handle gather Gets when more than n are under way.
-func GatherFrom(b *Backend, n int) { b.coalescer.few = int64(n) }
+const (
+	FewGets       = fewGets
+	PipelineLen   = pipelineLen
+	PipelineCount = pipelineCount
+)
+
+// GatherAll has a handle gather Gets however few there are.
+func GatherAll(b *Backend) *Backend {
+	b.coalescer.few = 0
+	return b
+}
+
+// GatherPatiently is GatherAll for tests in which pipelines are held up: nobody goes
+// another way before that has happened, however slow the machine.
+func GatherPatiently(b *Backend) *Backend {
+	b.coalescer.wait = time.Minute
+	return GatherAll(b)
+}
+
+// Gathering tells how many senders a handle has, and how many Gets wait for them.
+func Gathering(b *Backend) (senders, waiting int) {
+	b.coalescer.mu.Lock()
+	defer b.coalescer.mu.Unlock()
+	for _, q := range b.coalescer.queues {
+		senders += q.senders
+		for _, p := range q.waiting {
+			waiting += len(p.cmds)
+		}
+	}
+	return senders, waiting
+}

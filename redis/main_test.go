@@ -44,6 +44,12 @@ func TestConformance(t *testing.T) {
 		calls.check(t)
 	})
 	t.Run("redis-server", func(t *testing.T) { conformance.Run(t, openNamed(testserver.RedisURL(t), nil)) })
+	t.Run("redis-server, Gets in pipelines", func(t *testing.T) {
+		open := openNamed(testserver.RedisURL(t), nil)
+		conformance.Run(t, func(tb testing.TB, name string) backend.Backend {
+			return redis.GatherAll(open(tb, name).(*redis.Backend))
+		})
+	})
 	t.Run("redis-server, RESP 2", func(t *testing.T) {
 		conformance.Run(t, openNamed(withParameter(t, testserver.RedisURL(t), "protocol", "2"), nil))
 	})

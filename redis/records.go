@@ -83,6 +83,10 @@ func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
 		}
 		b.noAnswer(err)
 	}
+	if ended(ctx) != nil {
+		b.work.Done()
+		return backend.Record{}, contextError(ctx)
+	}
 	return awaitRead(ctx, b, func() (backend.Record, error) {
 		return found(id, b.client.Get(ctx, key))
 	})

@@ -9,14 +9,19 @@ import (
 
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/testserver"
+	"example.com/keystore/redis"
 )
 
-// openAll opens n handles on the store of a URL.
+// openAll opens n handles on the store of a URL. Every second one gathers all Gets.
 func openAll(t testing.TB, rawURL string, n int) []backend.Backend {
 	t.Helper()
 	handles := make([]backend.Backend, n)
 	for i := range handles {
-		handles[i] = openURL(t, rawURL)
+		b := openURL(t, rawURL)
+		if i%2 == 1 {
+			redis.GatherAll(b)
+		}
+		handles[i] = b
 	}
 	return handles
 }
