@@ -42,7 +42,7 @@ func BenchmarkFloor(b *testing.B) {
 		}
 		for _, pair.Callers = range slices.Compact([]int{1, runtime.GOMAXPROCS(0)}) {
 			b.Run(fmt.Sprintf("keys=%d/callers=%d", size, pair.Callers), func(b *testing.B) {
-				pair.Turn = s.Turn(pair.Callers, false)
+				s.Plan(&pair, false)
 				before := ks.Stats()
 				r := turns.Run(b, &pair)
 				w.checkCache(b, before, ks.Stats())

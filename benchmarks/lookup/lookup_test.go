@@ -96,7 +96,7 @@ var malformed = workload{name: "malformed", tokens: func(valid []string) []strin
 
 // BenchmarkLookup compares Lookup with reading all bytes of the same record by the
 // bare driver: a map behind a lock (memory), Txn.Get and Value (badger), GET (redis)
-// and FindOne without decoding (mongo). Against a server both have a deadline of 2 s.
+// and FindOne without decoding (mongo). Against a server both have the same deadline.
 //
 // The server of mongo runs in the same process and answers at once, and says
 // nothing of the times of MongoDB; over-raw-us is what keystore adds to them.
@@ -161,7 +161,7 @@ func (w workload) run(b *testing.B, s *stores.Store, size int, callers []int) {
 	}
 	for _, pair.Callers = range callers {
 		b.Run(fmt.Sprintf("case=%s/keys=%d/callers=%d", w.name, size, pair.Callers), func(b *testing.B) {
-			pair.Turn = s.Turn(pair.Callers, false)
+			s.Plan(&pair, false)
 			before := ks.Stats()
 			r := turns.Run(b, &pair)
 			w.checkCache(b, before, ks.Stats())

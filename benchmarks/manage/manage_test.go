@@ -52,12 +52,13 @@ func (s *bench) data(b *testing.B, id string) []byte {
 }
 
 // compare runs the pair with some numbers of callers.
-func (s *bench) compare(b *testing.B, p turns.Pair, callers ...int) {
+func (s *bench) compare(b *testing.B, p *turns.Pair, callers ...int) {
 	b.Helper()
 	for _, p.Callers = range callers {
 		b.Run(fmt.Sprintf("callers=%d", p.Callers), func(b *testing.B) {
-			p.Turn = s.Turn(p.Callers, s.Kind == "badger") // which waits for the disk
-			turns.Run(b, &p)
+			s.Plan(p, s.Kind == "badger") // which waits for the disk
+			p.Block = 1                   // so that no two callers work on the same key
+			turns.Run(b, p)
 		})
 	}
 }
@@ -99,7 +100,7 @@ func owner(i int) string { return stores.Owner(i, keys) }
 // other processes.
 func BenchmarkGenerate(b *testing.B) {
 	onEach(b, func(b *testing.B, s *bench) {
-		s.compare(b, turns.Pair{
+		s.compare(b, &turns.Pair{
 			Raw: turns.Side{Op: func(i int) error { return s.Bare.Put(s.newID(), owner(i), s.value) }},
 			Ours: turns.Side{Op: func(i int) error {
 				_, _, err := s.ks.Generate(ctx, stores.Params(owner(i)))
@@ -129,7 +130,7 @@ func BenchmarkRotate(b *testing.B) {
 		}
 		s.value = s.data(b, ids[0])
 		bare := s.putMany(b, owner, rotated)
-		s.compare(b, turns.Pair{
+		s.compare(b, &turns.Pair{
 			Raw:  turns.Side{Op: func(i int) error { return s.Bare.Replace(bare[i%rotated], owner(i%rotated), s.value) }},
 			Ours: turns.Side{Op: rotate},
 		}, 1, 8, 128)
@@ -145,7 +146,7 @@ func BenchmarkRevoke(b *testing.B) {
 		bare := s.putMany(b, owner, keys)
 		var ids []string
 		var taken atomic.Int64
-		s.compare(b, turns.Pair{
+		s.compare(b, &turns.Pair{
 			Raw: turns.Side{Op: func(i int) error { return s.Bare.Replace(bare[i%keys], owner(i%keys), s.value) }},
 			Ours: turns.Side{
 				Prepare: func() error {
@@ -184,7 +185,7 @@ func BenchmarkList(b *testing.B) {
 			return err
 		}
 		s.putMany(b, owner, keys)
-		s.compare(b, turns.Pair{
+		s.compare(b, &turns.Pair{
 			Raw: turns.Side{Op: func(i int) error { return full(s.Bare.Page(owner(i), page)) }},
 			Ours: turns.Side{Op: func(i int) error {
 				found, _, err := s.ks.List(ctx, keystore.ListParams{Owner: owner(i), Limit: page})
@@ -206,7 +207,7 @@ func BenchmarkPurge(b *testing.B) {
 		early := s.Keystore(keystore.Options{CacheSize: -1, Retention: retention})
 		late := s.Keystore(keystore.Options{CacheSize: -1, Retention: retention, Now: func() time.Time { return time.Now().Add(3 * retention) }})
 		var due []string
-		s.compare(b, turns.Pair{
+		s.compare(b, &turns.Pair{
 			Raw: turns.Side{
 				Each: batch,
 				Prepare: func() error {

@@ -32,11 +32,6 @@ func TestMain(m *testing.M) {
 	)
 }
 
-func BenchmarkPeers(b *testing.B) {
-	b.Run("store=memory", inMemory)
-	b.Run("store=redis", onRedis)
-}
-
 // keys is how many keys the store has, and sessions or tokens the peer. All are in
 // the cache where there is one.
 const keys = 1000
@@ -63,7 +58,7 @@ func compare(b *testing.B, s *stores.Store, peer string, op func(i int) error, c
 		pair := turns.Pair{Raw: turns.Side{Op: op}, Ours: turns.Side{Op: lookup}}
 		for _, pair.Callers = range callers {
 			b.Run(fmt.Sprintf("%s/cache=%s/callers=%d", peer, cache.name, pair.Callers), func(b *testing.B) {
-				pair.Turn = s.Turn(pair.Callers, false)
+				s.Plan(&pair, false)
 				b.ReportMetric(1/turns.Run(b, &pair).Ratio, "speedup")
 			})
 		}

@@ -16,8 +16,9 @@ import (
 	"example.com/keystore/benchmarks/internal/stores"
 )
 
-// inMemory compares lookups, on the memory backend, with peers that ask no server.
-func inMemory(b *testing.B) {
+// BenchmarkMemory compares lookups, on the memory backend, with peers that ask no
+// server.
+func BenchmarkMemory(b *testing.B) {
 	s := stores.Open(b, "memory", keys)
 	defer s.Close()
 	compare(b, s, "peer=jwt-hs256", signedTokens(b), 1, 128)

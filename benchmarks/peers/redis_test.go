@@ -23,9 +23,9 @@ var errRefused = errors.New("the peer refused what it had made")
 
 func init() { gob.Register([]string{}) } // what the peers' sessions hold
 
-// onRedis compares lookups with peers that keep their records in the same Redis
-// server.
-func onRedis(b *testing.B) {
+// BenchmarkRedis compares lookups with peers that keep their records in the same
+// Redis server.
+func BenchmarkRedis(b *testing.B) {
 	server := testserver.StartRedis(b, "appendonly no")
 	client := stores.RedisClient(server.Addr())
 	s := stores.OnRedis(b, client, keys)

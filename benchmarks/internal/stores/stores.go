@@ -13,6 +13,7 @@ import (
 
 	"example.com/keystore"
 	"example.com/keystore/backend"
+	"example.com/keystore/benchmarks/internal/turns"
 )
 
 // Store is a backend with keys in it.
@@ -52,8 +53,10 @@ type Bare interface {
 	Delete(owner string, ids []string) error
 }
 
-// Deadline is that of a bare operation, and keystore's default of OpTimeout.
-const Deadline = 2 * time.Second
+// Deadline is that of a bare operation and of keystore's: longer than the default
+// of OpTimeout, which makes no difference to the time that a call takes, so that no
+// call fails on a machine that is busy.
+const Deadline = 20 * time.Second
 
 // bounded is the context of a bare operation.
 func bounded() (context.Context, context.CancelFunc) {
@@ -78,25 +81,26 @@ func Open(tb testing.TB, kind string, keys int) *Store {
 	return s
 }
 
-// Turn is how long a turn should take: long enough that starting and ending it are
-// a small part of it, which they are not soon where many callers wait for a server or
-// for a disk.
-func (s *Store) Turn(callers int, waits bool) time.Duration {
+// Plan sets how long the turns of a pair are: long enough that starting and ending
+// one are a small part of it, which they are not soon where many callers wait for a
+// server or, which waits says, for a disk.
+func (s *Store) Plan(p *turns.Pair, waits bool) {
 	switch {
 	case !waits && !s.Far:
-		return 25 * time.Millisecond
-	case callers <= 8:
-		return 50 * time.Millisecond
+		p.Turn, p.Block = 25*time.Millisecond, 64
+	case p.Callers <= 8:
+		p.Turn = 50 * time.Millisecond
+	default:
+		p.Turn = 150 * time.Millisecond
 	}
-	return 150 * time.Millisecond
 }
 
-// Keystore makes a keystore on the store. It notes when keys were last used, as it
+// Keystore makes a keystore on the store, with a deadline of [Deadline]. It notes when keys were last used, as it
 // does by default, but writes that once a day, and does not purge by itself: what
 // happens once in a while is not part of what happens at each call.
 func (s *Store) Keystore(o keystore.Options) *keystore.Keystore {
 	s.tb.Helper()
-	o.TouchInterval, o.PurgeInterval = 24*time.Hour, keystore.Never
+	o.TouchInterval, o.PurgeInterval, o.OpTimeout = 24*time.Hour, keystore.Never, Deadline
 	ks, err := keystore.New(s.Backend, &o)
 	s.must(err)
 	s.keystores = append(s.keystores, ks)
@@ -107,12 +111,12 @@ func (s *Store) Keystore(o keystore.Options) *keystore.Keystore {
 // watching waits until the keystore hears of changes, if it has a cache: it drops
 // what that holds as it begins to.
 func watching(ks *keystore.Keystore) error {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(Deadline); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if state := ks.Stats().Watch; state == keystore.WatchActive || state == keystore.WatchOff {
 			return nil
 		}
 	}
-	return errors.New("stores: after 10 s the keystore does not watch yet")
+	return errors.New("stores: the keystore does not watch yet")
 }
 
 // closing makes Close close the store too, by f, after what was opened later.

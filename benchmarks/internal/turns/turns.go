@@ -18,15 +18,15 @@ import (
 // Side is one of the two.
 type Side struct {
 	// Op does the operation once and fails if the outcome is not the one that is
-	// measured. Numbers i count up, also from one Run to the next: no two calls of the
-	// side get the same, though some may be left out. All callers call at once.
+	// measured. Numbers i count up, also from one turn to the next: no two calls of
+	// the side get the same, though some may be left out. All callers call at once.
 	Op func(i int) error
 	// Prepare, if not nil, makes what the next turn uses up. It is not timed.
 	Prepare func() error
 	// Each is how many operations a call of Op does, 1 if it is 0.
 	Each int
 
-	begin int // the first number of the next Run
+	next int64 // the number of the next call; atomic
 }
 
 // ErrUsedUp is returned by an Op that did nothing because nothing prepared is left. It
@@ -37,6 +37,7 @@ var ErrUsedUp = errors.New("turns: what was prepared is used up")
 type Pair struct {
 	Callers int           // that call at the same time
 	Turn    time.Duration // after which no caller begins a further call
+	Block   int           // how many numbers in a row a caller takes at once, 1 if it is 0; more where taking one is not negligible
 	Raw     Side          // what ours is compared with; without Op there is nothing
 	Ours    Side
 }
@@ -57,7 +58,7 @@ func Run(b *testing.B, p *Pair) Result {
 	if f := flag.Lookup("test.benchtime"); f != nil && f.Value.String() == "1x" {
 		p.Turn = min(p.Turn, 5*time.Millisecond) // whoever asks for one turn wants to see that it works
 	}
-	raw, ours := newPlayer(p, &p.Raw), newPlayer(p, &p.Ours)
+	raw, ours := &player{side: &p.Raw, pair: p}, &player{side: &p.Ours, pair: p}
 	order := []*player{raw, ours}
 	if p.Raw.Op == nil {
 		order = order[1:]
@@ -92,17 +93,8 @@ func Run(b *testing.B, p *Pair) Result {
 type player struct {
 	side   *Side
 	pair   *Pair
-	next   []int     // the number that each caller uses next
 	times  []float64 // of each turn: nanoseconds per operation
 	allocs []float64 // of each turn: per operation
-}
-
-func newPlayer(pair *Pair, side *Side) *player {
-	p := &player{side: side, pair: pair}
-	for c := range pair.Callers {
-		p.next = append(p.next, side.begin+c)
-	}
-	return p
 }
 
 func (p *player) turn() error {
@@ -135,35 +127,38 @@ func (p *player) play() (took time.Duration, ops int, err error) {
 	start := time.Now()
 	timer := time.AfterFunc(p.pair.Turn, func() { over.Store(true) })
 	for c := range p.pair.Callers {
-		wg.Go(func() { calls[c], failures[c] = p.call(c, &over) })
+		wg.Go(func() { calls[c], failures[c] = p.call(&over) })
 	}
 	wg.Wait()
 	took = time.Since(start)
 	timer.Stop()
-	p.side.begin = slices.Max(p.next)
 	for _, n := range calls {
 		ops += n * max(1, p.side.Each)
 	}
-	return took, ops, errors.Join(failures...)
+	if i := slices.IndexFunc(failures, func(err error) bool { return err != nil }); i >= 0 {
+		err = failures[i] // the others are most likely the same
+	}
+	return took, ops, err
 }
 
 // call is one caller's turn.
-func (p *player) call(caller int, over *atomic.Bool) (calls int, err error) {
-	i := p.next[caller]
-	defer func() { p.next[caller] = i }()
+func (p *player) call(over *atomic.Bool) (calls int, err error) {
+	block := int64(max(1, p.pair.Block))
 	for {
-		err := p.side.Op(i)
-		if errors.Is(err, ErrUsedUp) {
-			return calls, nil
-		}
-		if err != nil {
-			over.Store(true) // for the others too
-			return calls, err
-		}
-		i += p.pair.Callers
-		calls++
-		if over.Load() {
-			return calls, nil
+		last := atomic.AddInt64(&p.side.next, block)
+		for i := last - block; i < last; i++ {
+			err := p.side.Op(int(i))
+			if err == ErrUsedUp {
+				return calls, nil
+			}
+			if err != nil {
+				over.Store(true) // for the others too
+				return calls, err
+			}
+			calls++
+			if over.Load() {
+				return calls, nil
+			}
 		}
 	}
 }

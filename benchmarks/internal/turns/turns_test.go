@@ -40,7 +40,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	pair := turns.Pair{
-		Callers: 3, Turn: time.Millisecond,
+		Callers: 3, Turn: time.Millisecond, Block: 10,
 		Raw:  turns.Side{Op: note(&raws, 10*time.Microsecond), Each: 1000, Prepare: func() error { prepared++; return nil }},
 		Ours: turns.Side{Op: note(&ours, 0)},
 	}
