@@ -44,12 +44,12 @@ func main() {
 }
 
 // timesTable measures all candidates with n keys that are there, in caches with
-// so much room that nobody evicts.
+// so much room that not even a shard with more than its share evicts.
 func timesTable(w *strings.Builder, n int, keys []string) {
 	cores := slices.Compact([]int{1, runtime.NumCPU()})
 	caches := make([]cache, len(candidates))
 	for i, c := range candidates {
-		caches[i] = filled(c.make, n*5/4, keys)
+		caches[i] = filled(c.make, 2*n, keys)
 	}
 	head := []string{fmt.Sprintf("ns a call, %d keys", n)}
 	cells := make([][]string, len(candidates))
