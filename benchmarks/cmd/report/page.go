@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -88,7 +89,7 @@ func (p *page) functions() template.FuncMap {
 func (p *page) configValues(key string) []string {
 	values := p.config[key]
 	if len(values) == 0 {
-		p.missing = append(p.missing, fmt.Errorf("no results have the configuration line %s", key))
+		p.lacks(fmt.Errorf("no results have the configuration line %s", key))
 	}
 	return values
 }
@@ -112,9 +113,17 @@ func (p *page) lookUp(name, unit string, fallback []string) (figure, bool) {
 	}
 	f, err := p.figure(name, unit)
 	if err != nil {
-		p.missing = append(p.missing, err)
+		p.lacks(err)
 	}
 	return f, err == nil
+}
+
+// lacks notes each error once.
+func (p *page) lacks(err error) {
+	same := func(other error) bool { return other.Error() == err.Error() }
+	if !slices.ContainsFunc(p.missing, same) {
+		p.missing = append(p.missing, err)
+	}
 }
 
 func (p *page) met(name, unit, bound string, fallback ...string) (string, error) {
@@ -159,7 +168,7 @@ func (p *page) copied(heading string) string {
 			return strings.TrimSpace(table)
 		}
 	}
-	p.missing = append(p.missing, fmt.Errorf("no results have a table of %q", heading))
+	p.lacks(fmt.Errorf("no results have a table of %q", heading))
 	return ""
 }
 
@@ -170,9 +179,8 @@ func (p *page) chart(name, alt string) (string, error) {
 		return "", fmt.Errorf("there is no chart %q", name)
 	}
 	file := path.Join("charts", name+".svg")
-	before := len(p.missing)
 	c := draw(p)
-	if len(p.missing) == before {
+	if len(p.missing) == 0 { // else nothing is published
 		svg, err := c.svg()
 		if err != nil {
 			return "", fmt.Errorf("chart %s: %w", name, err)

@@ -98,6 +98,7 @@ func TestGrid(t *testing.T) {
 // Whatever is missing is named, all of it at once, and nothing is published.
 func TestMissing(t *testing.T) {
 	files, err := build(read(t, "few.txt", few()), `{{value "Lookup/backend=redis/keys=7" "ours-ns/op"}}
+{{value "Lookup/backend=redis/keys=7" "raw-ns/op"}}
 {{table "Lookup/backend={badger,mongo}/keys=1000" "ratio: ratio"}}
 {{grid "keys" "backend" "ratio" "Lookup/backend={redis,etcd}/keys=1000"}}
 {{ratio "Fleet/backend=redis" "no way out, for it is there"}}
