@@ -7,7 +7,7 @@
 #	COUNT=1 ./run.sh          # a first look: figures without confidence intervals
 #
 # Rows of Redis need redis-server in PATH. KEYSTORE_BENCH_DIR names a folder for stores
-# of Badger with 10^6 and 10^7 keys (6 GB), which are made there once; without it these
+# of Badger with 10^6 and 10^7 keys (4 GB), which are made there once; without it these
 # sizes are left out.
 set -euo pipefail
 cd "$(dirname "$0")"
