@@ -52,27 +52,27 @@ func (s *flightShard) detach(id string) {
 }
 
 // join returns what is kept by now of an id for a lookup that began at the given
-// age, or the flight to wait for, or a new flight that the caller must lead. older,
-// if not nil, is an entry that does not do.
-func (c *cache) join(id string, began time.Duration, older *entry) (kept *entry, f *flight, leads bool) {
+// age, or the flight to wait for, or a new flight that the caller must lead; and
+// whether its read began since then. older, if not nil, is an entry that does not do.
+func (c *cache) join(id string, began time.Duration, older *entry) (kept *entry, f *flight, leads, since bool) {
 	shard := c.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	f = &flight{id: strings.Clone(id), waiting: older != nil, began: began, epoch: c.epoch.Load(), done: make(chan struct{})}
 	if c.family.isChanging(id) {
-		return nil, f, true // for this lookup alone
+		return nil, f, true, true // for this lookup alone
 	}
 	if e := c.get(id, began); e != nil && e != older {
-		return e, nil, false
+		return e, nil, false, e.read > began
 	}
 	if other := shard.flights[id]; other != nil && (other.waiting || began-other.began < c.ttl) {
-		return nil, other, false
+		return nil, other, false, other.waiting
 	}
 	if shard.flights == nil {
 		shard.flights = make(map[string]*flight)
 	}
 	shard.flights[f.id] = f
-	return nil, f, true
+	return nil, f, true, true
 }
 
 // begin ends the time that a flight waits for its slot.
@@ -107,14 +107,15 @@ func (c *cache) land(f *flight, e *entry, err error, abandoned bool) {
 }
 
 // obtain returns an entry of the id that was read less than CacheTTL before the
-// lookup began, or later; newer than older, if that is not nil. The error is the
-// store's, or says that op has ended. ctx is the caller's own part of op.
-func (s *Keystore) obtain(ctx context.Context, op *opContext, id string, began time.Duration, older *entry) (*entry, error) {
+// lookup began, or later; newer than older, if that is not nil; and whether it is
+// certain that the read began after the lookup did. The error is the store's, or
+// says that op has ended. ctx is the caller's own part of op.
+func (s *Keystore) obtain(ctx context.Context, op *opContext, id string, began time.Duration, older *entry) (e *entry, since bool, err error) {
 	for {
-		e, f, leads := s.cache.join(id, began, older)
+		e, f, leads, since := s.cache.join(id, began, older)
 		switch {
 		case e != nil:
-			return e, nil
+			return e, since, nil
 		case leads && older == nil:
 			s.lead(ctx, op, f)
 		case leads:
@@ -126,11 +127,11 @@ func (s *Keystore) obtain(ctx context.Context, op *opContext, id string, began t
 			select {
 			case <-f.done:
 			case <-op.Done():
-				return nil, op.Err()
+				return nil, false, op.Err()
 			}
 		}
 		if !f.abandoned || ctx.Err() != nil {
-			return f.e, f.err
+			return f.e, since, f.err
 		}
 	}
 }
@@ -145,6 +146,9 @@ func (s *Keystore) lead(ctx context.Context, op context.Context, f *flight) {
 	err := errPanicked
 	defer func() { s.cache.land(f, e, err, err != nil && ctx.Err() != nil) }()
 	e, err = s.readEntry(op, f)
+	if err != nil && s.life.Err() != nil {
+		err = backend.ErrClosed // whatever else it says
+	}
 	if err == nil || ctx.Err() == nil {
 		s.cache.outage.note(err, s.cache)
 	}

@@ -52,13 +52,14 @@ func (s *Keystore) find(ctx context.Context, token, id string, sum [sha256.Size]
 	}()
 	var older *entry  // looked at already
 	var refused error // what it said
+	since := false    // e was read since the lookup began
 	for {
 		if e == nil {
 			if op == nil {
 				op = s.bound(ctx)
 			}
 			var err error
-			if e, err = s.obtain(ctx, op, id, now.age, older); err != nil {
+			if e, since, err = s.obtain(ctx, op, id, now.age, older); err != nil {
 				return nil, -1, s.loadFailed(ctx, token, id, err)
 			}
 		}
@@ -67,7 +68,11 @@ func (s *Keystore) find(ctx context.Context, token, id string, sum [sha256.Size]
 			return nil, -1, s.unknownKey(token, id)
 		case e.damage != nil:
 			return nil, -1, &LookupError{Reason: ReasonCorrupt, KeyID: id, err: e.damage}
-		case older == nil || !older.sameDigests(e): // or a slow hash would be made again
+		}
+		if i := e.provenBy(&sum); i >= 0 {
+			return e, i, nil
+		}
+		if older == nil || !older.sameDigests(e) { // or a slow hash would be made again
 			i, err := s.match(ctx, &e.record, token, s.now())
 			if err == nil {
 				s.cache.proved(e, i, sum)
@@ -75,7 +80,7 @@ func (s *Keystore) find(ctx context.Context, token, id string, sum [sha256.Size]
 			}
 			refused = err
 		}
-		if e.read >= now.age || !mayBeOutdated(refused) {
+		if since || !mayBeOutdated(refused) {
 			return nil, -1, refused
 		}
 		older, e = e, nil
