@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"image/color"
-	"io"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -53,8 +52,8 @@ var (
 	border = color.RGBA{0xd0, 0xd7, 0xde, 0xff}
 )
 
-// style is text of that size in the charts' font, set to the left of a point's
-// height or as the alignments say.
+// style is text of that size in the charts' font, which lies beside its point as
+// the alignments say.
 func style(size float64, c color.Color, x draw.XAlignment, y draw.YAlignment) text.Style {
 	return text.Style{
 		Color: c, XAlign: x, YAlign: y, Handler: plot.DefaultTextHandler,
@@ -100,14 +99,7 @@ func (d *drawing) svg() ([]byte, error) {
 		[]byte("font-family:'Liberation Sans',Arial,Helvetica,sans-serif;")), nil
 }
 
-// image draws the card on a canvas of another format.
-func (d *drawing) image(canvas vg.CanvasWriterTo, w io.Writer) error {
-	width, height := d.size()
-	d.on(draw.NewCanvas(canvas, width, height))
-	_, err := canvas.WriteTo(w)
-	return err
-}
-
+// on draws the card on any canvas of its size, once.
 func (d *drawing) on(c draw.Canvas) {
 	card := rounded(draw.Crop(c, 0.5, -0.5, 0.5, -0.5).Rectangle, 8)
 	c.SetColor(color.White)
