@@ -205,10 +205,7 @@ func TestGatheredGets(t *testing.T) {
 			assert.LessOrEqual(t, largest, redis.PipelineLen)
 			assert.LessOrEqual(t, atOnce, servers*redis.PipelineCount)
 			assert.GreaterOrEqual(t, gets+single, 300*40*12/10, "each is sent: no reply is shared")
-			require.Eventually(t, func() bool {
-				senders, waiting := redis.Gathering(b)
-				return senders == 0 && waiting == 0
-			}, waitLimit, waitTick)
+			require.Eventually(t, func() bool { return redis.GathersNothing(b) }, waitLimit, waitTick)
 		})
 	}
 }

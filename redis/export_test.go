@@ -88,3 +88,10 @@ func Gathering(b *Backend) (senders, waiting int) {
 	}
 	return senders, waiting
 }
+
+// GathersNothing tells whether nothing is left of Gets that a handle had.
+func GathersNothing(b *Backend) bool {
+	b.coalescer.mu.Lock()
+	defer b.coalescer.mu.Unlock()
+	return len(b.coalescer.queues) == 0 && b.coalescer.gets.Load() == 0
+}
