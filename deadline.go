@@ -2,7 +2,7 @@ package keystore
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,10 +23,13 @@ type opContext struct {
 	context.Context           // the caller's
 	deadline        time.Time // zero: the caller's alone
 
-	mu     sync.Mutex
-	timed  context.Context
+	timed atomic.Pointer[timedContext]
+	ended atomic.Bool
+}
+
+type timedContext struct {
+	context.Context
 	cancel context.CancelFunc
-	ended  bool
 }
 
 func (c *opContext) Deadline() (time.Time, bool) {
@@ -37,60 +40,50 @@ func (c *opContext) Deadline() (time.Time, bool) {
 	return c.deadline, true
 }
 
-func (c *opContext) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.start().Done()
-}
+func (c *opContext) Done() <-chan struct{} { return c.start().Done() }
 
-func (c *opContext) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now().Err()
-}
+func (c *opContext) Err() error { return c.now().Err() }
 
 // Value lets the context package find the timed context as its own kind of
 // parent, so that contexts derived from c need no goroutine.
-func (c *opContext) Value(key any) any {
-	c.mu.Lock()
-	now := c.now()
-	c.mu.Unlock()
-	return now.Value(key)
-}
+func (c *opContext) Value(key any) any { return c.now().Value(key) }
 
 // now is the context that says how c stands: the caller's, until c has ended
-// before it or has a timer. The caller holds the lock.
+// before it or has a timer.
 func (c *opContext) now() context.Context {
-	if c.timed == nil && (c.ended || !c.deadline.IsZero() && time.Until(c.deadline) <= 0) {
+	if timed := c.timed.Load(); timed != nil {
+		return timed
+	}
+	if c.ended.Load() || !c.deadline.IsZero() && time.Until(c.deadline) <= 0 {
 		return c.start()
 	}
-	if c.timed == nil {
-		return c.Context
-	}
-	return c.timed
+	return c.Context
 }
 
-// start starts the timer, once. The caller holds the lock.
-func (c *opContext) start() context.Context {
-	if c.timed != nil {
-		return c.timed
+// start starts the timer, once.
+func (c *opContext) start() *timedContext {
+	if timed := c.timed.Load(); timed != nil {
+		return timed
 	}
+	timed := new(timedContext)
 	if c.deadline.IsZero() {
-		c.timed, c.cancel = context.WithCancel(c.Context)
+		timed.Context, timed.cancel = context.WithCancel(c.Context)
 	} else {
-		c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline)
+		timed.Context, timed.cancel = context.WithDeadline(c.Context, c.deadline)
 	}
-	if c.ended {
-		c.cancel()
+	if !c.timed.CompareAndSwap(nil, timed) {
+		timed.cancel() // another was faster
+		return c.timed.Load()
 	}
-	return c.timed
+	if c.ended.Load() { // else end sees the timer
+		timed.cancel()
+	}
+	return timed
 }
 
 func (c *opContext) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-	if c.cancel != nil {
-		c.cancel()
+	c.ended.Store(true)
+	if timed := c.timed.Load(); timed != nil {
+		timed.cancel()
 	}
 }

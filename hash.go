@@ -144,7 +144,7 @@ func HMAC(current string, ring map[string][]byte) (Hasher, error) {
 			return nil, invalid("pepper", "key %s has %d bytes, fewer than %d", kid, len(key), minPepperLen)
 		}
 		key := append([]byte(nil), key...)
-		h.ring[kid] = &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}
+		h.ring[kid] = &sync.Pool{New: func() any { return &hmacState{mac: hmac.New(sha256.New, key)} }}
 	}
 	if h.ring[current] == nil {
 		return nil, invalid("pepper", "the current key is not in the ring")
@@ -159,25 +159,37 @@ type hmacHasher struct {
 	ring    map[string]*sync.Pool
 }
 
-func (h *hmacHasher) sum(kid, token string, out []byte) []byte {
-	pool := h.ring[kid]
-	mac := pool.Get().(hash.Hash)
-	defer pool.Put(mac)
-	mac.Reset()
-	mac.Write(bytesOf(token))
-	return mac.Sum(out)
+// hmacState makes one digest at a time, and has room for it: the compiler cannot
+// see that Sum does not keep what it is given.
+type hmacState struct {
+	mac hash.Hash
+	out [sha256.Size]byte
+}
+
+// sum returns memory of m, good until the next call.
+func (m *hmacState) sum(token string) []byte {
+	m.mac.Reset()
+	m.mac.Write(bytesOf(token))
+	return m.mac.Sum(m.out[:0])
+}
+
+func (h *hmacHasher) sum(kid, token string) string {
+	m := h.ring[kid].Get().(*hmacState)
+	defer h.ring[kid].Put(m)
+	return string(m.sum(token))
 }
 
 func (h *hmacHasher) Hash(token string) (Digest, error) {
-	return Digest{scheme: "hmac-sha256", kid: h.current, sum: string(h.sum(h.current, token, nil))}, nil
+	return Digest{scheme: "hmac-sha256", kid: h.current, sum: h.sum(h.current, token)}, nil
 }
 
 func (h *hmacHasher) Verify(token string, d Digest) bool {
 	if d.scheme != "hmac-sha256" || !h.HasKey(d.kid) {
 		return false
 	}
-	var out [sha256.Size]byte
-	return sameSum(h.sum(d.kid, token, out[:0]), d.sum)
+	m := h.ring[d.kid].Get().(*hmacState)
+	defer h.ring[d.kid].Put(m)
+	return sameSum(m.sum(token), d.sum)
 }
 
 func (h *hmacHasher) Scheme() string         { return "hmac-sha256" }
@@ -202,7 +214,7 @@ func checkPeppers(hashers []Hasher) error {
 			continue
 		}
 		for kid := range ring.ring {
-			sum := string(ring.sum(kid, "the same text for all", nil))
+			sum := ring.sum(kid, "the same text for all")
 			if other, known := seen[kid]; known && other != sum {
 				return invalid("AcceptHash", "two pepper rings have different keys of one id")
 			}

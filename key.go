@@ -102,9 +102,11 @@ type Changes struct {
 }
 
 // Times lie in these years because ids hold 8 base62 characters of milliseconds.
+const maxMillis = 62*62*62*62*62*62*62*62 - 1 // Unix milliseconds
+
 var (
 	firstTime = time.UnixMilli(0).UTC()
-	lastTime  = time.UnixMilli(62*62*62*62*62*62*62*62 - 1).UTC() // in December 8888
+	lastTime  = time.UnixMilli(maxMillis).UTC() // in December 8888
 )
 
 func inRange(t time.Time) bool { return !t.Before(firstTime) && !t.After(lastTime) }

@@ -150,6 +150,54 @@ func BenchmarkRefuse(b *testing.B) {
 	}
 }
 
+// TestReadingATokenAllocatesNothing: what every lookup does with its token. (The
+// pool of HMAC allocates at times under the race detector: BenchmarkToken.)
+func TestReadingATokenAllocatesNothing(t *testing.T) {
+	token, err := newToken("sk_live", "0VmNmGnm8k2QpXw1")
+	require.NoError(t, err)
+	text, hasher := token.Reveal(), SHA256()
+	digest, err := hasher.Hash(text)
+	require.NoError(t, err)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		_, _, ok := splitToken(text)
+		if !ok || !checksumMatches(text) || !hasher.Verify(text, digest) {
+			t.Error("refused")
+		}
+	}))
+}
+
+// BenchmarkToken is the parts of a lookup that look at the token.
+func BenchmarkToken(b *testing.B) {
+	token, err := newToken("ks", "0VmNmGnm8k2QpXw1")
+	require.NoError(b, err)
+	text := token.Reveal()
+	pepper, err := HMAC("a", map[string][]byte{"a": make([]byte, 32)})
+	require.NoError(b, err)
+	verify := func(h Hasher) func() bool {
+		d, err := h.Hash(text)
+		require.NoError(b, err)
+		return func() bool { return h.Verify(text, d) }
+	}
+	for _, part := range []struct {
+		name string
+		run  func() bool
+	}{
+		{"split", func() bool { _, _, ok := splitToken(text); return ok }},
+		{"checksum", func() bool { return checksumMatches(text) }},
+		{"sha256", verify(SHA256())},
+		{"hmac", verify(pepper)},
+	} {
+		b.Run(part.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if !part.run() {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
+
 func TestStoredDigestIsNoToken(t *testing.T) {
 	f := newFixture(t)
 	token, key := f.generate(KeyParams{})

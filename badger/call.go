@@ -16,21 +16,21 @@ import (
 // enter admits a call. b.calls.RUnlock must follow when nothing of the call
 // uses the database any more, be it after the call has returned.
 func (b *Backend) enter(ctx context.Context) error {
-	_ = ctx.Err() // a context that panics does it here, where nothing is held
+	ended := ctx.Err() != nil // here, where nothing is held: a context may panic
 	// Only Close takes this lock for writing, and for good.
 	if !b.calls.TryRLock() {
 		return backend.ErrClosed
 	}
-	err := b.ready(ctx)
+	err := b.ready(ctx, ended)
 	if err != nil {
 		b.calls.RUnlock()
 	}
 	return err
 }
 
-func (b *Backend) ready(ctx context.Context) error {
+func (b *Backend) ready(ctx context.Context, ended bool) error {
 	switch {
-	case ctx.Err() != nil:
+	case ended:
 		return contextError(ctx)
 	case b.db.IsClosed():
 		return errDatabaseClosed
@@ -42,27 +42,39 @@ func (b *Backend) ready(ctx context.Context) error {
 
 // read runs fn in a read transaction.
 func read[T any](ctx context.Context, b *Backend, fn func(*badgerdb.Txn) (T, error)) (T, error) {
-	var none T
 	if err := b.enter(ctx); err != nil {
+		var none T
 		return none, err
 	}
-	// A new transaction waits for the commits under way, and so for the disk.
-	// There are none as a rule, and then this goroutine will do. The commit that
-	// begins between this line and the transaction is a risk worth its saving.
-	if b.shared.writing.Load() == 0 || ctx.Done() == nil {
+	if !b.mayWait(ctx) {
 		defer b.calls.RUnlock()
 		return view(b.db, fn)
 	}
+	return readAside(ctx, b, func() (T, error) { return view(b.db, fn) })
+}
+
+// mayWait reports whether a read that begins now must not be made on the
+// caller's goroutine. A new transaction waits for the commits under way, and so
+// for the disk. There are none as a rule. The commit that begins between this
+// and the transaction is a risk worth its saving.
+func (b *Backend) mayWait(ctx context.Context) bool {
+	return b.shared.writing.Load() != 0 && ctx.Done() != nil
+}
+
+// readAside makes a read that enter has admitted on a goroutine of its own, and
+// leaves.
+func readAside[T any](ctx context.Context, b *Backend, read func() (T, error)) (T, error) {
 	select {
 	case b.shared.lateReads <- struct{}{}:
 	case <-ctx.Done():
 		b.calls.RUnlock()
+		var none T
 		return none, contextError(ctx)
 	}
 	return await(ctx, contextError, func() (T, error) {
 		defer b.calls.RUnlock()
 		defer func() { <-b.shared.lateReads }()
-		return view(b.db, fn)
+		return read()
 	})
 }
 

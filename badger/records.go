@@ -41,13 +41,27 @@ func (b *Backend) Create(ctx context.Context, r backend.Record) error {
 // Get implements [backend.Backend]. A record whose header is damaged or of a
 // later version comes without Data, which no reader takes for a key.
 func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
-	return read(ctx, b, func(txn *badgerdb.Txn) (backend.Record, error) {
-		r, err := b.load(txn, id)
-		if damaged(err) {
-			return backend.Record{ID: id}, nil
-		}
-		return r, err
-	})
+	if err := b.enter(ctx); err != nil {
+		return backend.Record{}, err
+	}
+	// As read does, without its closure where the read is made here: every lookup
+	// comes this way, and feels it.
+	if !b.mayWait(ctx) {
+		defer b.calls.RUnlock()
+		return b.get(id)
+	}
+	return readAside(ctx, b, func() (backend.Record, error) { return b.get(id) })
+}
+
+func (b *Backend) get(id string) (r backend.Record, err error) {
+	defer contain(b.db, &err)
+	txn := b.db.NewTransaction(false)
+	defer txn.Discard()
+	r, err = b.load(txn, id)
+	if damaged(err) {
+		return backend.Record{ID: id}, nil
+	}
+	return r, err
 }
 
 // damaged reports whether a record is there and cannot be read.
@@ -109,21 +123,20 @@ func (b *Backend) load(txn *badgerdb.Txn, id string) (backend.Record, error) {
 	return decode(id, item)
 }
 
+// decode takes apart a copy of the value, which is Badger's memory.
 func decode(id string, item *badgerdb.Item) (backend.Record, error) {
-	r := backend.Record{ID: id}
-	err := item.Value(func(value []byte) error {
-		h, owner, data, err := envelope.Decode(value)
-		if err != nil {
-			return err
-		}
-		r.Owner, r.Data = string(owner), bytes.Clone(data)
-		r.Revision, r.LastUsed, r.PurgeAt = h.Revision, h.LastUsed.Time(), h.PurgeAt.Time()
-		return nil
-	})
+	value, err := item.ValueCopy(nil)
 	if err != nil {
 		return backend.Record{}, fmt.Errorf("badger: record %q: %w", id, err)
 	}
-	return r, nil
+	h, owner, data, err := envelope.Decode(value)
+	if err != nil {
+		return backend.Record{}, fmt.Errorf("badger: record %q: %w", id, err)
+	}
+	return backend.Record{
+		ID: id, Owner: string(owner), Data: data,
+		Revision: h.Revision, LastUsed: h.LastUsed.Time(), PurgeAt: h.PurgeAt.Time(),
+	}, nil
 }
 
 // put writes a record and its purge index entry in place of old's.
