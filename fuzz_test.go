@@ -34,7 +34,10 @@ func FuzzToken(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	fix := newFixture(f, func(o *Options) { o.Prefix, o.AcceptPrefixes = "sk_live", []string{"ks", "a"} })
+	fix := newFixture(f, func(o *Options) {
+		o.Prefix, o.AcceptPrefixes = "sk_live", []string{"ks", "a"}
+		o.CacheSize = -1 // it would answer for an id that comes again
+	})
 	f.Fuzz(func(t *testing.T, text string) {
 		parses := referenceParses(text, "sk_live", "ks", "a")
 		digest, err := fix.Hash(text)
