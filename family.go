@@ -86,6 +86,16 @@ func (f *family) change(id string) (end func()) {
 	}
 }
 
+// forget drops everything from all caches of the family, after changes whose ids
+// are not known.
+func (f *family) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.caches {
+		c.flush()
+	}
+}
+
 func (f *family) isChanging(id string) bool {
 	if f.under.Load() == 0 {
 		return false

@@ -65,7 +65,7 @@ func (c *cache) join(id string, began time.Duration, older *entry) (kept *entry,
 	if e := c.get(id, began); e != nil && e != older {
 		return e, nil, false, e.read > began
 	}
-	if other := shard.flights[id]; other != nil && (other.waiting || began-other.began < c.ttl) {
+	if other := shard.flights[id]; other != nil && (other.waiting || other.epoch == f.epoch && began-other.began < c.ttl) {
 		return nil, other, false, other.waiting
 	}
 	if shard.flights == nil {

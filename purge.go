@@ -26,6 +26,9 @@ func (s *Keystore) Purge(ctx context.Context) (int, error) {
 		}
 		n, err := s.purgeOnce(ctx, now)
 		purged += n
+		if n > 0 || err != nil {
+			s.family.forget() // or what was purged would still be called expired
+		}
 		if err != nil {
 			return purged, s.unavailable(ctx, "purge", err)
 		}

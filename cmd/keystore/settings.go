@@ -57,6 +57,7 @@ func (a *app) options() (*keystore.Options, error) {
 		AcceptHash:     others,
 		Retention:      retention,
 		OpTimeout:      timeout,
+		CacheSize:      -1,
 		TouchInterval:  keystore.Never, // a look by an operator is no use of the key
 		PurgeInterval:  keystore.Never,
 		Logger:         a.logger(),

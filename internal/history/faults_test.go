@@ -22,6 +22,7 @@ var errLost = errors.New("injected: no reply")
 type network struct {
 	late   faulty.Late // writes that arrive any time later, perhaps long after the caller was answered
 	births faulty.Late // the same for Create, see settle
+	prompt bool        // no write arrives after its caller was answered
 }
 
 // settle lets all creations arrive that are under way. It is called before a
@@ -39,10 +40,14 @@ func (n *network) plan(seed uint64) faulty.Plan {
 	arrive := faulty.Around(n.deliver, nil)
 	reads := faulty.Random(seed, readRate, faulty.Refuse(errLost), faulty.Refuse(context.DeadlineExceeded), cancelFirst, cancelDuring, arrive)
 	writes := func(late *faulty.Late, more ...faulty.Fault) faulty.Plan {
+		delay := late.Delay(errLost)
+		if n.prompt {
+			delay, more = faulty.LoseReply(errLost), nil
+		}
 		single := faulty.Random(seed, singleRate, append(more,
 			faulty.Refuse(errLost), faulty.Refuse(backend.ErrNotApplied), faulty.LoseReply(errLost), faulty.LoseReply(context.DeadlineExceeded),
-			faulty.Repeat(nil), late.Delay(errLost), cancelFirst, cancelDuring, cancelAfter, arrive, arrive, arrive)...)
-		outage := faulty.Random(seed+1, outageRate, faulty.Refuse(errLost), faulty.LoseReply(errLost), late.Delay(errLost))
+			faulty.Repeat(nil), delay, cancelFirst, cancelDuring, cancelAfter, arrive, arrive, arrive)...)
+		outage := faulty.Random(seed+1, outageRate, faulty.Refuse(errLost), faulty.LoseReply(errLost), delay)
 		return func(c faulty.Call) faulty.Fault {
 			stretch := c
 			stretch.N /= outageLen

@@ -20,7 +20,7 @@ func TestALateCreateBringsADeletedKeyBack(t *testing.T) {
 	var net network
 	store := faulty.New(memory.New(), faulty.Nth(1, faulty.Create, net.births.Delay(errLost)))
 	clock, h := newManualClock(), newRecord()
-	cl := &client{ks: newKeystore(t, store, clock), clock: clock, owner: "owner", record: h}
+	cl := &client{ks: newKeystore(t, store, clock, false), clock: clock, owner: "owner", record: h}
 	defer cl.ks.Close()
 
 	c := cl.on(opGenerate, "")

@@ -19,6 +19,7 @@ type record struct {
 	sweeps  []sweep
 	ended   map[verdict]int // how many calls, by how they ended
 	strange []string
+	hits    uint64 // of the caches, by lookups
 }
 
 // issued is a token that a client was given, perhaps with an unknown outcome.
