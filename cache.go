@@ -3,6 +3,7 @@ package keystore
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 const (
 	unknownTTL = time.Second // that an id is remembered to be unknown, or CacheTTL if that is less
 	maxDoubts  = 10_000      // entries that no token proved, or CacheSize if that is less
+	minDoubts  = 100         // or more than CacheSize: a good key is among them while a slow hash is made
 	maxSkew    = 1000        // milliseconds by which wall and monotonic clock may drift apart
 )
 
@@ -44,7 +46,7 @@ func newCache(o *Options, f *family) *cache {
 		ttl: o.CacheTTL, stale: o.StaleIfUnavailable,
 		start: time.Now(), wall: o.Now().UnixMilli(),
 		proven: sieve.New[*entry](o.CacheSize),
-		doubts: sieve.New[*entry](min(o.CacheSize, maxDoubts)),
+		doubts: sieve.New[*entry](min(max(o.CacheSize, minDoubts), maxDoubts)),
 		family: f,
 	}
 	c.counts.watch.Store(WatchUnsupported)
@@ -59,6 +61,7 @@ type entry struct {
 	damage  error         // the record cannot be read; such an entry is not kept
 	read    time.Duration // when the read began, since cache.start
 	epoch   uint64        // of the cache, when the read began
+	asked   atomic.Int64  // when the last read began that this was not enough for
 	proofs  []proof       // of record.secrets
 	noted   noteRef
 }
@@ -124,9 +127,9 @@ func (s *Keystore) moment() moment {
 	age := mono.Sub(c.start)
 	skew, before := wall.UnixMilli()-c.wall-age.Milliseconds(), c.skew.Load()
 	if drift := skew - before; drift > maxSkew || drift < -maxSkew {
-		if c.skew.CompareAndSwap(before, skew) {
-			c.flush()
-		}
+		c.flush()
+		c.proven.Clear()   // StaleIfUnavailable cannot tell how old it is
+		c.skew.Store(skew) // last, or another lookup goes on with what is kept
 	}
 	return moment{wall: wholeMillis(wall), age: age}
 }
@@ -186,7 +189,7 @@ func (c *cache) proved(e *entry, i int, sum [sha256.Size]byte) {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if c.doubts.DeleteIf(id, func(kept *entry) bool { return kept == e }) {
-		c.counts.evicted(c.proven.Put(id, e))
+		c.counts.evicted(c.proven.Put(strings.Clone(id), e)) // not the text of the whole record
 	}
 }
 

@@ -113,7 +113,7 @@ func TestStaleIfUnavailable(t *testing.T) {
 		s, why = look(p, revoked)
 		require.True(t, s)
 		require.Equal(t, Reason(""), why, "nothing was changed")
-		end := p.family.change(revokedID) // as by a revocation whose outcome is unknown
+		end := p.family.changing(revokedID) // as by a revocation whose outcome is unknown
 		end()
 		_, why = look(p, revoked)
 		require.Equal(t, ReasonUnavailable, why)

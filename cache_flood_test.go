@@ -185,7 +185,7 @@ func TestAnUnknownIDIsRememberedForASecond(t *testing.T) {
 		p.tell(id)
 		synctest.Wait()
 		require.Equal(t, int64(1), p.during(func() { p.why(token); p.why(token) }), "somebody made it")
-		end := p.family.change(id) // what Generate does
+		end := p.family.changing(id) // what Generate does
 		end()
 		require.Equal(t, int64(1), p.during(func() { p.why(token) }))
 	})

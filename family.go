@@ -3,7 +3,6 @@ package keystore
 import (
 	"reflect"
 	"sync"
-	"sync/atomic"
 
 	"example.com/keystore/backend"
 )
@@ -12,12 +11,10 @@ import (
 // changes, the cache of none may hide once the change has returned.
 type family struct {
 	backend backend.Backend
-	members int // guarded by families.mu
+	members int // its keystores and the changes under way, guarded by families.mu
 
-	under    atomic.Int64 // changes under way
-	mu       sync.Mutex
-	changing map[string]int
-	caches   map[*cache]struct{}
+	mu     sync.Mutex
+	caches map[*cache]struct{}
 }
 
 var families = struct {
@@ -28,8 +25,8 @@ var families = struct {
 // joinFamily returns the family of a backend; leave it in the end. A Backend
 // whose type cannot be compared has a new one for each Keystore.
 func joinFamily(b backend.Backend) *family {
-	f := &family{changing: make(map[string]int), caches: make(map[*cache]struct{})}
-	if !reflect.TypeOf(b).Comparable() {
+	f := &family{caches: make(map[*cache]struct{})}
+	if !reflect.ValueOf(b).Comparable() {
 		return f
 	}
 	families.mu.Lock()
@@ -48,11 +45,7 @@ func (f *family) leave(c *cache) {
 	f.mu.Lock()
 	delete(f.caches, c)
 	f.mu.Unlock()
-	families.mu.Lock()
-	defer families.mu.Unlock()
-	if f.members--; f.members == 0 {
-		delete(families.of, f.backend)
-	}
+	f.resign()
 }
 
 func (f *family) add(c *cache) {
@@ -61,46 +54,49 @@ func (f *family) add(c *cache) {
 	f.caches[c] = struct{}{}
 }
 
-// change begins a change of an id and returns what ends it. In between no cache of
-// the family keeps anything of the id, so there is nothing to forget in the end,
-// whether the change succeeded or not.
-func (f *family) change(id string) (end func()) {
-	f.under.Add(1)
+// changing is called before a write to id, and what it returns after it, whether
+// that succeeded or not: then no cache keeps what was read before. Meanwhile each
+// goes on with what it has; none goes back behind what it has read.
+func (f *family) changing(id string) (end func()) {
+	families.mu.Lock()
+	f.members++ // the last keystore may leave before the change has ended
+	families.mu.Unlock()
+	return func() {
+		for _, c := range f.all() {
+			c.evict(id)
+		}
+		f.resign()
+	}
+}
+
+func (f *family) resign() {
+	families.mu.Lock()
+	defer families.mu.Unlock()
+	if f.members--; f.members == 0 {
+		delete(families.of, f.backend)
+	}
+}
+
+func (f *family) all() []*cache {
 	f.mu.Lock()
-	f.changing[id]++
+	defer f.mu.Unlock()
 	caches := make([]*cache, 0, len(f.caches))
 	for c := range f.caches {
 		caches = append(caches, c)
 	}
-	f.mu.Unlock()
-	for _, c := range caches {
-		c.evict(id) // takes the locks of flights, which isChanging is called with
-	}
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.changing[id]--; f.changing[id] == 0 {
-			delete(f.changing, id)
-		}
-		f.under.Add(-1)
+	return caches
+}
+
+// seen tells all caches what a management call found.
+func (f *family) seen(id string, revision uint64) {
+	for _, c := range f.all() {
+		c.seen(id, revision)
 	}
 }
 
-// forget drops everything from all caches of the family, after changes whose ids
-// are not known.
+// forget drops everything from all caches, after changes whose ids are not known.
 func (f *family) forget() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for c := range f.caches {
+	for _, c := range f.all() {
 		c.flush()
 	}
-}
-
-func (f *family) isChanging(id string) bool {
-	if f.under.Load() == 0 {
-		return false
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.changing[id] > 0
 }

@@ -19,8 +19,9 @@ const (
 // flight is one read of an id that all who want the id at that time share.
 type flight struct {
 	id      string
-	waiting bool          // it has not begun: its slot is yet to come
-	began   time.Duration // age of the cache when the read began
+	older   *entry        // what is not enough, and so the reason of the read; nil: nothing is kept
+	waiting bool          // it has not begun: the next slot after older is yet to come
+	began   time.Duration // age of the cache when the read began, or a little before
 	epoch   uint64        // of the cache then
 
 	done      chan struct{} // closed when the rest is there
@@ -58,16 +59,14 @@ func (c *cache) join(id string, began time.Duration, older *entry) (kept *entry,
 	shard := c.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	f = &flight{id: strings.Clone(id), waiting: older != nil, began: began, epoch: c.epoch.Load(), done: make(chan struct{})}
-	if c.family.isChanging(id) {
-		return nil, f, true, true // for this lookup alone
-	}
 	if e := c.get(id, began); e != nil && e != older {
 		return e, nil, false, e.read > began
 	}
-	if other := shard.flights[id]; other != nil && (other.waiting || other.epoch == f.epoch && began-other.began < c.ttl) {
-		return nil, other, false, other.waiting
+	epoch := c.epoch.Load()
+	if f := shard.flights[id]; f != nil && (f.waiting || f.epoch == epoch && began-f.began < c.ttl) {
+		return nil, f, false, f.waiting
 	}
+	f = &flight{id: strings.Clone(id), older: older, waiting: older != nil, began: began, epoch: epoch, done: make(chan struct{})}
 	if shard.flights == nil {
 		shard.flights = make(map[string]*flight)
 	}
@@ -81,8 +80,8 @@ func (c *cache) begin(f *flight) {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	f.waiting, f.began, f.epoch = false, c.age(), c.epoch.Load()
-	if c.family.isChanging(f.id) {
-		shard.detach(f.id)
+	if f.older != nil {
+		f.older.asked.Store(int64(f.began))
 	}
 }
 
@@ -98,8 +97,8 @@ func (c *cache) land(f *flight, e *entry, err error, abandoned bool) {
 	}
 	delete(shard.flights, f.id)
 	switch {
-	case err != nil || f.epoch != c.epoch.Load():
-	case e.damage != nil:
+	case err != nil:
+	case f.epoch != c.epoch.Load(), e.damage != nil:
 		c.drop(f.id)
 	default:
 		c.keep(f.id, e)
@@ -111,15 +110,15 @@ func (c *cache) land(f *flight, e *entry, err error, abandoned bool) {
 // certain that the read began after the lookup did. The error is the store's, or
 // says that op has ended. ctx is the caller's own part of op.
 func (s *Keystore) obtain(ctx context.Context, op *opContext, id string, began time.Duration, older *entry) (e *entry, since bool, err error) {
-	for {
+	for again := false; ; again = true {
 		e, f, leads, since := s.cache.join(id, began, older)
 		switch {
 		case e != nil:
 			return e, since, nil
-		case leads && older == nil:
+		case leads && older == nil && !again:
 			s.lead(ctx, op, f)
-		case leads:
-			s.leadInBackground(f, older.read+rereadEvery)
+		case leads: // on behalf of all who wait, however little time this one has left
+			s.leadInBackground(f)
 		}
 		select {
 		case <-f.done:
@@ -139,25 +138,44 @@ func (s *Keystore) obtain(ctx context.Context, op *opContext, id string, began t
 // errPanicked is what others get who wait for a read that panics.
 var errPanicked = errors.New("the backend panicked")
 
+// hasEnded reports whether ctx has ended, also where its timer is late: a driver
+// may have seen the deadline pass before.
+func hasEnded(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return true
+	}
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) <= 0
+}
+
 // lead makes the read of a flight. It is abandoned if it fails because the
 // caller's own context has ended.
 func (s *Keystore) lead(ctx context.Context, op context.Context, f *flight) {
 	var e *entry
 	err := errPanicked
-	defer func() { s.cache.land(f, e, err, err != nil && ctx.Err() != nil) }()
+	defer func() { s.cache.land(f, e, err, err != nil && hasEnded(ctx)) }()
 	e, err = s.readEntry(op, f)
 	if err != nil && s.life.Err() != nil {
 		err = backend.ErrClosed // whatever else it says
 	}
-	if err == nil || ctx.Err() == nil {
+	if err == nil || !hasEnded(ctx) {
 		s.cache.outage.note(err, s.cache)
 	}
 }
 
-// leadInBackground makes the read of a flight that belongs to no caller, when its
-// slot comes.
-func (s *Keystore) leadInBackground(f *flight, slot time.Duration) {
+// leadInBackground makes the read of a flight that belongs to no caller, in the next
+// slot after an entry that was not enough.
+func (s *Keystore) leadInBackground(f *flight) {
+	slot := time.Duration(0)
+	if f.older != nil {
+		slot = max(f.older.read, time.Duration(f.older.asked.Load())) + rereadEvery
+	}
 	started := s.inBackground(func() {
+		defer func() {
+			if p := recover(); p != nil { // all who waited have errPanicked
+				s.opts.Logger.Error("keystore: the backend panicked", "key", f.id, "panic", p)
+			}
+		}()
 		wait := time.NewTimer(slot - s.cache.age())
 		defer wait.Stop()
 		select {

@@ -114,8 +114,9 @@ func (s *Keystore) loadFailed(ctx context.Context, token, id string, err error) 
 }
 
 // unknownKey refuses a token whose id has no record. A hash is compared all the
-// same, so that the time does not tell it from a wrong secret; what the backend
-// takes to find nothing still may.
+// same; but what the backend takes to find nothing, and the cache, which makes a
+// wrong secret wait for a new read, may still tell by the time that an id exists.
+// Ids are public.
 func (s *Keystore) unknownKey(token, id string) error {
 	s.dummy.Verify(token, Digest{scheme: s.dummy.Scheme(), kid: s.dummy.KeyID(), sum: dummySum})
 	return &LookupError{Reason: ReasonUnknownKey, KeyID: id, err: ErrUnauthenticated}

@@ -22,32 +22,43 @@ func (s *Keystore) lookupCached(ctx context.Context, token, id string, scopes []
 	if !checksumMatches(token) {
 		return Result{}, errMalformed
 	}
-	if last, i := c.lastResort(id, &sum, now.age); last != nil && e == nil && !c.outage.mayAsk(now.age) {
-		return s.judgeStale(ctx, last, i, token, scopes)
+	f, err := s.find(ctx, token, id, sum, now, e)
+	if err != nil {
+		return Result{}, err
 	}
-	e, i, err := s.find(ctx, token, id, sum, now, e)
-	if err == nil {
-		return s.judge(ctx, &e.record, i, token, scopes, s.now(), &e.noted)
+	r, err := s.judge(ctx, &f.e.record, f.secret, token, scopes, s.now(), &f.e.noted)
+	if f.stale && err == nil {
+		c.counts.stale.Add(1)
+		r.Stale = true
 	}
-	// Not the one from before: it may have been dropped meanwhile.
-	if last, i := c.lastResort(id, &sum, now.age); last != nil && storeFailed(ctx, err) {
-		return s.judgeStale(ctx, last, i, token, scopes)
-	}
-	return Result{}, err
+	return r, err
 }
 
-// find returns an entry that has a secret like the token with this SHA-256, and
-// which one it is. That there is one, the given entry may decide; that there is
-// none, only one that was read after the lookup began, for another process may
-// have rotated the key since.
-func (s *Keystore) find(ctx context.Context, token, id string, sum [sha256.Size]byte, now moment, e *entry) (*entry, int, error) {
+// finding is an entry that has a secret like the token, and which one it is.
+type finding struct {
+	e      *entry
+	secret int
+	stale  bool // e is past the bound, and the store fails
+}
+
+// find finds the secret that the token with this SHA-256 is. That there is one,
+// the given entry may decide; that there is none, only one that was read after the
+// lookup began, for another process may have rotated the key since.
+func (s *Keystore) find(ctx context.Context, token, id string, sum [sha256.Size]byte, now moment, e *entry) (finding, error) {
+	c := s.cache
+	if e == nil {
+		if last, i := c.lastResort(id, &sum, now.age); last != nil && !c.outage.mayAsk(now.age) {
+			c.counts.hit(id)
+			return finding{last, i, true}, nil
+		}
+	}
 	var op *opContext
 	defer func() {
 		if op == nil {
-			s.cache.counts.hit(id)
+			c.counts.hit(id)
 			return
 		}
-		s.cache.counts.misses.Add(1)
+		c.counts.misses.Add(1)
 		op.end()
 	}()
 	var older *entry  // looked at already
@@ -60,28 +71,34 @@ func (s *Keystore) find(ctx context.Context, token, id string, sum [sha256.Size]
 			}
 			var err error
 			if e, since, err = s.obtain(ctx, op, id, now.age, older); err != nil {
-				return nil, -1, s.loadFailed(ctx, token, id, err)
+				if last, i := c.lastResort(id, &sum, now.age); last != nil && !errors.Is(ctx.Err(), context.Canceled) {
+					return finding{last, i, true}, nil
+				}
+				return finding{}, s.loadFailed(ctx, token, id, err)
 			}
 		}
 		switch {
-		case e.unknown:
-			return nil, -1, s.unknownKey(token, id)
 		case e.damage != nil:
-			return nil, -1, &LookupError{Reason: ReasonCorrupt, KeyID: id, err: e.damage}
+			return finding{}, &LookupError{Reason: ReasonCorrupt, KeyID: id, err: e.damage}
+		case e.unknown && (since || now.age-e.read < unknownTTL):
+			return finding{}, s.unknownKey(token, id)
+		case e.unknown: // when another lookup began, long ago
+			older, e = e, nil
+			continue
 		}
 		if i := e.provenBy(&sum); i >= 0 {
-			return e, i, nil
+			return finding{e: e, secret: i}, nil
 		}
 		if older == nil || !older.sameDigests(e) { // or a slow hash would be made again
 			i, err := s.match(ctx, &e.record, token, s.now())
 			if err == nil {
-				s.cache.proved(e, i, sum)
-				return e, i, nil
+				c.proved(e, i, sum)
+				return finding{e: e, secret: i}, nil
 			}
 			refused = err
 		}
 		if since || !mayBeOutdated(refused) {
-			return nil, -1, refused
+			return finding{}, refused
 		}
 		older, e = e, nil
 	}
@@ -91,21 +108,4 @@ func (s *Keystore) find(ctx context.Context, token, id string, sum [sha256.Size]
 func mayBeOutdated(refused error) bool {
 	var why *LookupError
 	return errors.As(refused, &why) && (why.Reason == ReasonWrongSecret || why.Reason == ReasonUnknownHash)
-}
-
-// storeFailed reports whether a lookup failed for want of the store, and not
-// because the caller wants its answer no more.
-func storeFailed(ctx context.Context, err error) bool {
-	var why *LookupError
-	return errors.As(err, &why) && why.Reason == ReasonUnavailable && !errors.Is(ctx.Err(), context.Canceled)
-}
-
-// judgeStale decides by an entry that is past the bound, while the store fails.
-func (s *Keystore) judgeStale(ctx context.Context, e *entry, i int, token string, scopes []string) (Result, error) {
-	r, err := s.judge(ctx, &e.record, i, token, scopes, s.now(), &e.noted)
-	if err == nil {
-		s.cache.counts.stale.Add(1)
-		r.Stale = true
-	}
-	return r, err
 }

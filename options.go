@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 )
@@ -48,7 +49,7 @@ type Options struct {
 	// is sooner. Default 2 s; Never: the context's deadline alone.
 	OpTimeout time.Duration
 
-	// CacheSize is how many keys the read cache holds, about 1.5 KB each.
+	// CacheSize is how many keys the read cache holds, about 1 KB each.
 	// Default 10 000; negative: there is no cache, and each lookup reads the
 	// store. As many answers of OwnerActive are kept.
 	CacheSize int
@@ -123,6 +124,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if out.MaxTTL > 0 && out.DefaultTTL > out.MaxTTL {
 		return out, invalid("DefaultTTL", "it is longer than MaxTTL")
+	}
+	if out.StaleIfUnavailable > math.MaxInt64-out.CacheTTL {
+		return out, invalid("StaleIfUnavailable", "with CacheTTL it is longer than 292 years")
 	}
 	if out.CacheSize == 0 {
 		out.CacheSize = 10_000

@@ -17,7 +17,13 @@ func (s *Keystore) Purge(ctx context.Context) (int, error) {
 	if err := checkClock(now); err != nil {
 		return 0, err
 	}
-	for purged := 0; ; {
+	purged := 0
+	defer func() {
+		if purged > 0 {
+			s.family.forget() // or what was purged would still be called expired
+		}
+	}()
+	for {
 		if s.closed.Load() {
 			return purged, ErrClosed
 		}
@@ -26,9 +32,6 @@ func (s *Keystore) Purge(ctx context.Context) (int, error) {
 		}
 		n, err := s.purgeOnce(ctx, now)
 		purged += n
-		if n > 0 || err != nil {
-			s.family.forget() // or what was purged would still be called expired
-		}
 		if err != nil {
 			return purged, s.unavailable(ctx, "purge", err)
 		}

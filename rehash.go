@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 )
@@ -44,7 +45,7 @@ func (s *Keystore) offerRehash(id string, matched *secret, token string) {
 	}
 	s.rehash.mu.Lock()
 	defer s.rehash.mu.Unlock()
-	secret := rehashSecret{id, matched.generation}
+	secret := rehashSecret{strings.Clone(id), matched.generation} // of the id only, not the record it is a part of
 	if _, tried := s.rehash.seen[secret]; tried {
 		return
 	}

@@ -54,6 +54,7 @@ func (s *Keystore) RevokeAll(ctx context.Context, owner, reason string) (int, er
 			continue
 		}
 		if !r.key.RevokedAt.IsZero() {
+			s.family.seen(r.key.ID, r.key.revision)
 			continue
 		}
 		before := false

@@ -23,7 +23,7 @@ type Stats struct {
 	StaleHits uint64 // lookups accepted past the bound by Options.StaleIfUnavailable
 	Evictions uint64 // keys in use that left for want of room
 	Flushes   uint64 // times that everything was dropped, since changes may have been missed
-	Entries   int    // keys in the cache
+	Entries   int    // keys that a token proved; with StaleIfUnavailable also those that a flush has dropped
 	Watch     WatchState
 	Bound     time.Duration // how long after a change elsewhere has returned a lookup that begins may miss it: Options.CacheTTL, and StaleIfUnavailable on top while the store fails; 0: there is no cache
 }

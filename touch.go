@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,7 +99,7 @@ func (n *touchNotes) raise(id string, at int64) *noteCell {
 	}
 	cell := new(noteCell)
 	cell.at.Store(at)
-	shard.used[id] = cell
+	shard.used[strings.Clone(id)] = cell // which is a part of the whole record
 	return cell
 }
 

@@ -86,8 +86,8 @@ func (s *Keystore) fetch(ctx context.Context, id, owner string) (backend.Record,
 		return backend.Record{}, notFound(id)
 	}
 	stored, err := s.load(ctx, id)
-	if s.cache != nil && (err == nil || errors.Is(err, backend.ErrNotFound)) {
-		s.cache.seen(id, stored.Revision) // 0 where there is none
+	if err == nil || errors.Is(err, backend.ErrNotFound) {
+		s.family.seen(id, stored.Revision) // 0 where there is none
 	}
 	switch {
 	case errors.Is(err, backend.ErrNotFound), err == nil && owner != "" && stored.Owner != owner:
@@ -171,7 +171,7 @@ var errReplyLost = errors.New("after a reply was lost")
 // sendChange is send for a key, of which no cache of this process keeps anything
 // meanwhile.
 func (s *Keystore) sendChange(ctx context.Context, id string, write func(op context.Context) error, answers ...error) error {
-	defer s.family.change(id)()
+	defer s.family.changing(id)()
 	return s.send(ctx, "key "+id, write, answers...)
 }
 
