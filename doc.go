@@ -64,10 +64,18 @@
 //
 // Every change is one compare-and-swap of one record. Once Revoke, Rotate with
 // grace 0, EndGrace, Expire, Update or Delete has returned without an error, every
-// Lookup that begins later in any process on the same store sees it: nothing but
-// the answers of Options.OwnerActive is cached, for at most Options.CacheTTL. That
-// holds as long as the store keeps what it acknowledged: after a failover a Redis
-// may not, and a revocation may be undone.
+// Lookup that begins later in this process sees it, and every Lookup that begins
+// more than Options.CacheTTL later in any other process on the same store: most do
+// after one message. docs/caching.md says what that rests on. Keystores in one
+// process count as one if they are on the same Backend value. All of it holds as
+// long as the store keeps what it acknowledged: after a failover a Redis may not,
+// and a revocation may be undone.
+//
+// A lookup of a key in the cache does not ask the store, nor look at its context.
+// Refusals for scope, disabled and expired may lag behind a change in another
+// process by CacheTTL too. A secret that a rotation has returned, in whatever
+// process, is not refused: the lookup waits up to 50 ms for the key to be read
+// again.
 //
 // A failure of the store is ErrUnavailable, never "invalid API key". A change that
 // may or may not have happened is ErrUnknownOutcome, after the keystore has sent
