@@ -137,14 +137,11 @@ func (s *Keystore) moment() moment {
 // age is the monotonic time since the start of the cache.
 func (c *cache) age() time.Duration { return time.Since(c.start) }
 
-// get returns the entry that may decide a lookup which began at the given age.
-func (c *cache) get(id string, began time.Duration) *entry {
+// kept returns the entry of an id, however old, nil if there is none.
+func (c *cache) kept(id string) *entry {
 	e, ok := c.proven.Get(id)
 	if !ok {
-		e, ok = c.doubts.Get(id)
-	}
-	if !ok || !c.fresh(e, began) {
-		return nil
+		e, _ = c.doubts.Get(id)
 	}
 	return e
 }

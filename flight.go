@@ -59,7 +59,7 @@ func (c *cache) join(id string, began time.Duration, older *entry) (kept *entry,
 	shard := c.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if e := c.get(id, began); e != nil && e != older {
+	if e := c.kept(id); e != nil && e != older && c.fresh(e, began) {
 		return e, nil, false, e.read > began
 	}
 	epoch := c.epoch.Load()

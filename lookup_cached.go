@@ -10,17 +10,24 @@ import (
 // cache. Its checksum matters only if the text has not proved itself before, for a
 // digest proves more.
 func (s *Keystore) lookupCached(ctx context.Context, token, id string, scopes []string) (Result, error) {
-	c, now := s.cache, s.moment()
-	sum := sha256.Sum256(bytesOf(token))
-	e := c.get(id, now.age)
+	c := s.cache
+	e := c.kept(id)
+	if e == nil && !checksumMatches(token) {
+		return Result{}, errMalformed
+	}
+	now, sum := s.moment(), sha256.Sum256(bytesOf(token))
 	if e != nil {
-		if i := e.provenBy(&sum); i >= 0 {
+		fresh := c.fresh(e, now.age)
+		if i := e.provenBy(&sum); i >= 0 && fresh {
 			c.counts.hit(id)
 			return s.judge(ctx, &e.record, i, token, scopes, now.wall, &e.noted)
 		}
-	}
-	if !checksumMatches(token) {
-		return Result{}, errMalformed
+		if !checksumMatches(token) {
+			return Result{}, errMalformed
+		}
+		if !fresh {
+			e = nil
+		}
 	}
 	f, err := s.find(ctx, token, id, sum, now, e)
 	if err != nil {
