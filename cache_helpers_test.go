@@ -2,6 +2,8 @@ package keystore
 
 import (
 	"context"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -193,4 +195,20 @@ func stray(t testing.TB) string {
 	token, err := newToken("ks", id)
 	require.NoError(t, err)
 	return token.Reveal()
+}
+
+// long reports whether the long forms of the tests are asked for.
+func long() bool { return os.Getenv("KEYSTORE_TEST_LONG") == "1" }
+
+// seedOf is KEYSTORE_TEST_SEED, or a new one each time; it is logged.
+func seedOf(t testing.TB) uint64 {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("KEYSTORE_TEST_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err, "KEYSTORE_TEST_SEED")
+	}
+	t.Logf("KEYSTORE_TEST_SEED=%d", seed)
+	return seed
 }
