@@ -60,7 +60,11 @@ type pipeline struct {
 }
 
 func newCoalescer(client goredis.UniversalClient, d *direct, work *sync.WaitGroup) *coalescer {
-	return &coalescer{client: client, direct: d, work: work, few: fewGets, wait: directWait, queues: make(map[*goredis.Client]*queue)}
+	few := int64(fewGets)
+	if _, ok := client.(*goredis.ClusterClient); ok {
+		few *= 3 // the masters that there are at least: to one of them it is as few
+	}
+	return &coalescer{client: client, direct: d, work: work, few: few, wait: directWait, queues: make(map[*goredis.Client]*queue)}
 }
 
 // begin counts a Get, and reports whether to gather it. end must follow. A client

@@ -90,7 +90,7 @@ func benchMany(b *testing.B, url string, keys int) {
 			b.Error(err)
 		}
 	}
-	for _, callers := range []int{1, redis.FewGets, redis.FewGets + 1, 8, 16, 128} {
+	for _, callers := range []int{1, 4, 5, 8, 12, 13, 16, 128} {
 		b.Run(fmt.Sprintf("%d/control", callers), func(b *testing.B) { versusMany(b, callers, raw, raw) })
 		b.Run(fmt.Sprintf("%d/Get", callers), func(b *testing.B) { versusMany(b, callers, raw, get) })
 		b.Run(fmt.Sprintf("%d/Lookup", callers), func(b *testing.B) { versusMany(b, callers, raw, lookup) })

@@ -41,6 +41,9 @@
 // attempt of a write notice it up to half a second later. The client
 // should have ContextTimeoutEnabled set, or lookups take twice as long.
 //
+// When many lookups are under way they are sent together, in pipelines. Each is
+// still a command of its own that ends with its caller's context.
+//
 // A write that got no reply is sent again if that is harmless, for about a second.
 // If its outcome stays unknown the error is none of those of package backend, and
 // if it certainly had no effect the error is [backend.ErrNotApplied].

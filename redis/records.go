@@ -67,7 +67,8 @@ func (b *Backend) Delete(ctx context.Context, id string) error {
 }
 
 // Get implements [backend.Backend]. A record that is damaged or of a later version
-// comes without Data, which no reader takes for a key.
+// comes without Data, which no reader takes for a key. When many are under way they
+// are sent together.
 func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
 	key := b.names.key(id)
 	if err := b.enter(ctx); err != nil {
