@@ -197,6 +197,17 @@ func stray(t testing.TB) string {
 	return token.Reveal()
 }
 
+// requireNoFlights demands that no read is left in the table.
+func requireNoFlights(t testing.TB, ks *Keystore) {
+	t.Helper()
+	if ks.cache == nil {
+		return
+	}
+	for i := range ks.cache.flights {
+		require.Empty(t, ks.cache.flights[i].flights)
+	}
+}
+
 // long reports whether the long forms of the tests are asked for.
 func long() bool { return os.Getenv("KEYSTORE_TEST_LONG") == "1" }
 

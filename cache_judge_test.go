@@ -126,6 +126,16 @@ func (s *loadState) answer(o observation, now time.Time) Reason {
 	return ""
 }
 
+// tidy is what every write does: an older secret does not outlive the key, also if
+// that is extended later.
+func (s *loadState) tidy() {
+	for i := range s.until {
+		if !s.expires.IsZero() {
+			s.until[i] = earlier(s.until[i], s.expires)
+		}
+	}
+}
+
 func (s *loadState) ended(token int, now time.Time) bool {
 	return token < len(s.until) && !now.Before(s.until[token])
 }
