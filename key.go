@@ -50,7 +50,10 @@ const (
 
 // State returns the state of the key at a time: the first that applies of
 // Revoked, Disabled, Expired and Active.
-func (k Key) State(now time.Time) State {
+func (k Key) State(now time.Time) State { return k.state(now) }
+
+// state spares a lookup the copy of the key.
+func (k *Key) state(now time.Time) State {
 	switch {
 	case !k.RevokedAt.IsZero():
 		return Revoked
@@ -62,7 +65,7 @@ func (k Key) State(now time.Time) State {
 	return Active
 }
 
-func (k Key) expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
+func (k *Key) expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
 
 // CheckScopes returns nil if the key covers all of the required scopes, and else
 // a *ScopeError that names the missing ones and is ErrMissingScope. A required

@@ -43,62 +43,67 @@ var (
 //
 // A successful lookup notes the time of last use; a failed one notes nothing.
 func (s *Keystore) Lookup(ctx context.Context, token string, scopes ...string) (Key, error) {
-	r, err := s.lookup(ctx, token, scopes)
+	var r Result
+	err := s.lookup(ctx, token, scopes, &r)
 	return r.Key, err
 }
 
 // LookupWith is Lookup with parameters and a fuller result.
-func (s *Keystore) LookupWith(ctx context.Context, token string, p LookupParams) (Result, error) {
-	return s.lookup(ctx, token, p.Scopes)
+func (s *Keystore) LookupWith(ctx context.Context, token string, p LookupParams) (r Result, err error) {
+	err = s.lookup(ctx, token, p.Scopes, &r)
+	return r, err
 }
 
-func (s *Keystore) lookup(ctx context.Context, token string, scopes []string) (Result, error) {
+// lookup writes what it found to out, and on any error nothing.
+func (s *Keystore) lookup(ctx context.Context, token string, scopes []string, out *Result) error {
 	if s.closed.Load() {
-		return Result{}, &LookupError{Reason: ReasonClosed, err: ErrClosed}
+		return &LookupError{Reason: ReasonClosed, err: ErrClosed}
 	}
 	if err := checkRequired(scopes); err != nil {
-		return Result{}, &LookupError{Reason: ReasonInvalidScope, err: err}
+		return &LookupError{Reason: ReasonInvalidScope, err: err}
 	}
 	prefix, id, ok := splitToken(token)
 	switch {
 	case !ok:
-		return Result{}, errMalformed
+		return errMalformed
 	case !s.accepts(prefix):
-		return Result{}, errUnknownPrefix
+		return errUnknownPrefix
 	case s.cache != nil:
-		return s.lookupCached(ctx, token, id, scopes)
+		return s.lookupCached(ctx, token, id, scopes, out)
 	case !checksumMatches(token):
-		return Result{}, errMalformed
+		return errMalformed
 	}
 	stored, err := s.load(ctx, id)
 	if err != nil {
-		return Result{}, s.loadFailed(ctx, token, id, err)
+		return s.loadFailed(ctx, token, id, err)
 	}
 	var r record
 	if err := r.open(&stored, id); err != nil {
-		return Result{}, &LookupError{Reason: ReasonCorrupt, KeyID: id, err: err}
+		return &LookupError{Reason: ReasonCorrupt, KeyID: id, err: err}
 	}
 	now := s.now()
 	i, err := s.match(ctx, &r, token, now)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
-	return s.judge(ctx, &r, i, token, scopes, now, nil)
+	return s.judge(ctx, &r, i, token, scopes, now, nil, out)
 }
 
 // judge decides on a token that is secret i of the record. ref is where the entry
 // of a cache notes the use.
-func (s *Keystore) judge(ctx context.Context, r *record, i int, token string, scopes []string, now time.Time, ref *noteRef) (Result, error) {
+func (s *Keystore) judge(ctx context.Context, r *record, i int, token string, scopes []string, now time.Time, ref *noteRef, out *Result) error {
 	matched := &r.secrets[i]
 	if err := s.usable(ctx, &r.key, matched, now); err != nil {
-		return Result{}, err
+		return err
 	}
 	if err := r.key.Scopes.check(scopes); err != nil {
-		return Result{}, &LookupError{Reason: ReasonMissingScope, KeyID: r.key.ID, Owner: r.key.Owner, err: err}
+		return &LookupError{Reason: ReasonMissingScope, KeyID: r.key.ID, Owner: r.key.Owner, err: err}
 	}
 	s.note(r.key.ID, now, ref)
 	s.offerRehash(r.key.ID, matched, token)
-	return Result{Key: r.view(now), Generation: matched.generation}, nil
+	r.viewTo(&out.Key, now)
+	out.Generation = matched.generation
+	return nil
 }
 
 // loadFailed tells an unknown id from a failure of the store.
@@ -158,7 +163,7 @@ func (s *Keystore) usable(ctx context.Context, k *Key, matched *secret, now time
 	refuse := func(reason Reason, err error) error {
 		return &LookupError{Reason: reason, KeyID: k.ID, Owner: k.Owner, err: err}
 	}
-	switch k.State(now) {
+	switch k.state(now) {
 	case Revoked:
 		return refuse(ReasonRevoked, ErrRevoked)
 	case Disabled:

@@ -9,21 +9,21 @@ import (
 // lookupCached is what lookup does with a text of the right form, where there is a
 // cache. Its checksum matters only if the text has not proved itself before, for a
 // digest proves more.
-func (s *Keystore) lookupCached(ctx context.Context, token, id string, scopes []string) (Result, error) {
+func (s *Keystore) lookupCached(ctx context.Context, token, id string, scopes []string, out *Result) error {
 	c := s.cache
 	e := c.kept(id)
 	if e == nil && !checksumMatches(token) {
-		return Result{}, errMalformed
+		return errMalformed
 	}
 	now, sum := s.moment(), sha256.Sum256(bytesOf(token))
 	if e != nil {
 		fresh := c.fresh(e, now.age)
 		if i := e.provenBy(&sum); i >= 0 && fresh {
 			c.counts.hit(id)
-			return s.judge(ctx, &e.record, i, token, scopes, now.wall, &e.noted)
+			return s.judge(ctx, &e.record, i, token, scopes, now.wall, &e.noted, out)
 		}
 		if !checksumMatches(token) {
-			return Result{}, errMalformed
+			return errMalformed
 		}
 		if !fresh {
 			e = nil
@@ -31,14 +31,14 @@ func (s *Keystore) lookupCached(ctx context.Context, token, id string, scopes []
 	}
 	f, err := s.find(ctx, token, id, sum, now, e)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
-	r, err := s.judge(ctx, &f.e.record, f.secret, token, scopes, s.now(), &f.e.noted)
+	err = s.judge(ctx, &f.e.record, f.secret, token, scopes, s.now(), &f.e.noted, out)
 	if f.stale && err == nil {
 		c.counts.stale.Add(1)
-		r.Stale = true
+		out.Stale = true
 	}
-	return r, err
+	return err
 }
 
 // finding is an entry that has a secret like the token, and which one it is.

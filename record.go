@@ -88,15 +88,21 @@ type rawField struct {
 }
 
 // view is the key as the caller sees it at a time.
-func (r *record) view(now time.Time) Key {
-	k := r.key
+func (r *record) view(now time.Time) (k Key) {
+	r.viewTo(&k, now)
+	return k
+}
+
+// viewTo writes the view to k. A key is large: lookups hand down where theirs is
+// to be, for each copy on the way back is felt.
+func (r *record) viewTo(k *Key, now time.Time) {
+	*k = r.key
 	k.Generation = r.secrets[0].generation
 	for i := range r.secrets[1:] {
 		if s := &r.secrets[i+1]; s.live(now) && s.until.After(k.GraceUntil) {
 			k.GraceUntil = s.until
 		}
 	}
-	return k
 }
 
 // wrote reports whether the write with this id is among the last ones.

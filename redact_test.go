@@ -190,7 +190,7 @@ func TestNothingThatPrintsATokenShowsItsSecret(t *testing.T) {
 func TestNothingThatPrintsAPepperShowsIt(t *testing.T) {
 	const secret = "pepper-s3cret-0123456789-abcdefghi"
 	h := mustHasher(t)(HMAC("k1", map[string][]byte{"k1": []byte(secret), "k2": []byte("x" + secret)}))
-	f := newFixture(t, func(o *Options) { o.Hash, o.AcceptHash, o.Rehash = h, []Hasher{h, SHA256()}, true })
+	f := newFixture(t, func(o *Options) { o.Hash, o.AcceptHash, o.Rehash, o.CacheSize = h, []Hasher{h, SHA256()}, true, -1 })
 	token, _ := f.generate(KeyParams{})
 	require.True(t, f.works(token))
 	opts := Options{Hash: h, AcceptHash: []Hasher{h}}
