@@ -153,7 +153,11 @@ func (k *loadKey) describe(o observation) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "lookup of token %d (scoped %t) in family %d took %v and was answered %q; changes, from its beginning:", o.token, o.scoped, o.family, o.ended.Sub(o.began), o.got)
 	for _, v := range k.versions[max(0, len(k.versions)-6):] {
-		fmt.Fprintf(&text, "\n%v to %v by family %d: %+v", v.began.Sub(o.began), v.ended.Sub(o.began), v.family, v.loadState)
+		fmt.Fprintf(&text, "\n%v to %v by family %d: deleted %t, revoked %t, disabled %t, narrow %t, expires %v, older tokens until",
+			v.began.Sub(o.began), v.ended.Sub(o.began), v.family, v.deleted, v.revoked, v.disabled, v.narrow, v.expires.Sub(o.began))
+		for _, until := range v.until[max(0, len(v.until)-6):] {
+			fmt.Fprintf(&text, " %v", until.Sub(o.began))
+		}
 	}
-	return text.String()
+	return text.String() // a zero time is 292 years before
 }

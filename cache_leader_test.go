@@ -19,7 +19,10 @@ func TestNewReadsThatFailKeepToTheirSlots(t *testing.T) {
 		p := newSharedStore(t).quiet()
 		token, _ := p.generate()
 		require.Equal(t, Reason(""), p.why(token))
-		p.on(func(context.Context, string) error { return errors.New("refused") }, nil)
+		p.on(func(context.Context, string) error {
+			time.Sleep(100 * time.Microsecond)
+			return errors.New("refused")
+		}, nil)
 		reads := p.during(func() {
 			end := time.Now().Add(time.Second)
 			var all sync.WaitGroup
