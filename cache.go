@@ -64,19 +64,41 @@ type entry struct {
 	asked   atomic.Int64  // when the last read began that this was not enough for
 	proofs  []proof       // of record.secrets
 	noted   noteRef
+
+	// Most keys have one secret. Here a hit finds it without following pointers
+	// to other cache lines.
+	oneSecret [1]secret
+	oneProof  [1]proof
 }
 
-// proof is the SHA-256 of the token that matched a digest, so that a slow hash
-// is paid once. nil: none did yet.
+// proof is the SHA-256 of the token that matched a digest, so that a slow hash is
+// paid once. It is set once.
 type proof struct {
-	sum atomic.Pointer[[sha256.Size]byte]
+	state atomic.Uint32
+	sum   [sha256.Size]byte // valid if state is proofSet
+}
+
+const (
+	proofBegun = 1 + iota // somebody writes it
+	proofSet
+)
+
+func (p *proof) is(sum *[sha256.Size]byte) bool {
+	return p.state.Load() == proofSet && subtle.ConstantTimeCompare(p.sum[:], sum[:]) == 1
+}
+
+func (p *proof) set(sum *[sha256.Size]byte) {
+	if p.state.CompareAndSwap(0, proofBegun) {
+		p.sum = *sum
+		p.state.Store(proofSet)
+	}
 }
 
 // provenBy returns which secret the token with this SHA-256 has proved itself to
 // be, -1 if it is none.
 func (e *entry) provenBy(sum *[sha256.Size]byte) int {
 	for i := range e.proofs {
-		if p := e.proofs[i].sum.Load(); p != nil && subtle.ConstantTimeCompare(p[:], sum[:]) == 1 {
+		if e.proofs[i].is(sum) {
 			return i
 		}
 	}
@@ -87,8 +109,8 @@ func (e *entry) provenBy(sum *[sha256.Size]byte) int {
 func (e *entry) inherit(old *entry) {
 	for i := range e.proofs {
 		for j := range old.proofs {
-			if e.secrets[i].digest == old.secrets[j].digest {
-				e.proofs[i].sum.Store(old.proofs[j].sum.Load())
+			if p := &old.proofs[j]; p.state.Load() == proofSet && e.secrets[i].digest == old.secrets[j].digest {
+				e.proofs[i].set(&p.sum)
 			}
 		}
 	}
@@ -180,7 +202,7 @@ func (c *cache) drop(id string) {
 // proved notes that the token with this SHA-256 is secret i of e, and counts the
 // key among those that are in use, if e is still what is kept of it.
 func (c *cache) proved(e *entry, i int, sum [sha256.Size]byte) {
-	e.proofs[i].sum.Store(&sum)
+	e.proofs[i].set(&sum)
 	id := e.key.ID
 	shard := c.shard(id)
 	shard.mu.Lock()

@@ -204,7 +204,12 @@ func (s *Keystore) readEntry(op context.Context, f *flight) (*entry, error) {
 	case err != nil:
 		return nil, err
 	}
-	if e.damage = e.record.open(&stored, f.id); e.damage == nil {
+	switch e.damage = e.record.open(&stored, f.id); {
+	case e.damage != nil:
+	case len(e.secrets) == 1:
+		e.oneSecret[0] = e.secrets[0]
+		e.secrets, e.proofs = e.oneSecret[:], e.oneProof[:]
+	default:
 		e.proofs = make([]proof, len(e.secrets))
 	}
 	return e, nil
