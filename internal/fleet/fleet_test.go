@@ -38,9 +38,9 @@ func TestFleet(t *testing.T) {
 		rounds  int
 		perKind int // changes in a round
 	}{
-		{"redis", startRedis, sized(1, 20), sized(4, 20)},
-		{"cluster", startCluster, sized(1, 20), sized(4, 20)},
-		{"mongowire", startWire, sized(1, 20), sized(4, 20)},
+		{"redis", startRedis, sized(1, 10), sized(4, 20)},
+		{"cluster", startCluster, sized(1, 10), sized(4, 20)},
+		{"mongowire", startWire, sized(1, 10), sized(4, 20)},
 		{"ferretdb", startFerretDB, sized(0, 2), 4}, // it reads all documents to find one
 	} {
 		if c.rounds == 0 {
