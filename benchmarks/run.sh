@@ -23,7 +23,7 @@ version() { go list -m -f '{{.Version}}' "$1"; }
 configuration() {
 	echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -1 | grep . || sysctl -n machdep.cpu.brand_string 2>/dev/null || uname -m)"
 	echo "cores: $(getconf _NPROCESSORS_ONLN)"
-	echo "os: $(uname -sr)"
+	echo "os: $(uname -s) $(uname -r | cut -d. -f1,2)"
 	echo "go: $(go env GOVERSION)"
 	echo "badger: $(version github.com/dgraph-io/badger/v4)"
 	echo "go-redis: $(version github.com/redis/go-redis/v9)"
