@@ -18,6 +18,7 @@ type client struct {
 	record *record
 	random *rand.Rand
 	round  int
+	cached bool // ks has a cache
 }
 
 // steps are what a client does, and how often. What ends a key waits for the
@@ -197,7 +198,11 @@ func (cl *client) remove(ctx context.Context, id string) {
 
 // list reads all keys of the owner, by one page or by All. Of each key that is
 // known before, an entry or its absence is a read.
-func (cl *client) list(ctx context.Context, _ string) {
+func (cl *client) list(ctx context.Context, id string) {
+	if cl.cached { // a listing may be ahead of it, while a change is under way
+		cl.get(ctx, id)
+		return
+	}
 	_, known := cl.record.known()
 	began, now := cl.record.begin(), cl.clock.ms()
 	var keys []keystore.Key

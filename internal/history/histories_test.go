@@ -117,7 +117,7 @@ func runHistory(t *testing.T, server server, name string, seed uint64, cached bo
 	var all []*client
 	for n := range clients {
 		all = append(all, &client{
-			number: n, ks: open[uint64(n)%handles], clock: clock, owner: "owner", record: h, random: rand.New(rand.NewPCG(seed, uint64(n)+1)),
+			number: n, ks: open[uint64(n)%handles], clock: clock, owner: "owner", record: h, random: rand.New(rand.NewPCG(seed, uint64(n)+1)), cached: cached,
 		})
 	}
 	server.breaking(true)
