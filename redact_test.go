@@ -193,6 +193,7 @@ func TestNothingThatPrintsAPepperShowsIt(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Hash, o.AcceptHash, o.Rehash, o.CacheSize = h, []Hasher{h, SHA256()}, true, -1 })
 	token, _ := f.generate(KeyParams{})
 	require.True(t, f.works(token))
+	require.NoError(t, f.Close()) // so that nothing writes to what is walked
 	opts := Options{Hash: h, AcceptHash: []Hasher{h}}
 	type owned struct {
 		o  Options
@@ -303,7 +304,7 @@ func TestNoLookupErrorLogLineOrStoredByteHoldsTheSecret(t *testing.T) {
 	var log bytes.Buffer
 	f := newFixture(t, func(o *Options) {
 		o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		o.Rehash, o.AcceptHash = true, []Hasher{SHA256()}
+		o.Rehash, o.AcceptHash, o.CacheSize = true, []Hasher{SHA256()}, -1 // the records are changed behind its back
 		o.Hash = mustHasher(t)(HMAC("k", map[string][]byte{"k": pepper('a')}))
 		o.OwnerActive = func(_ context.Context, owner string) (bool, error) {
 			if owner == "unknown" {

@@ -77,7 +77,8 @@ func (f *fleet) run(t *testing.T, backend string, cond condition, rounds, perKin
 	// What refuses a token was read after the lookup began, and so after the rotation.
 	assert.Zero(t, refusals, "new tokens were refused")
 	if cond.mode != whole {
-		assert.Less(t, 2*heard, len(all)*readers, "changes were heard of, so the channel is not broken")
+		// A poll that was under way when the channel broke may tell one reader of all.
+		assert.Less(t, heard, sized(len(all)*readers, len(all)*readers/2), "changes were heard of, so the channel is not broken")
 	}
 	if !cond.restart { // then what has expired cannot be read again at once
 		assert.Greater(t, 2*cached, len(all)*readers, "hardly any key was cached when it was changed")
