@@ -33,7 +33,6 @@ type cache struct {
 	doubts *sieve.Map[*entry] // ids that met no right token: no flood of tokens evicts a key in use
 
 	flights [flightShards]flightShard
-	family  *family
 	outage  outage
 	counts  counts
 
@@ -41,13 +40,12 @@ type cache struct {
 	closed bool
 }
 
-func newCache(o *Options, f *family) *cache {
+func newCache(o *Options) *cache {
 	c := &cache{
 		ttl: o.CacheTTL, stale: o.StaleIfUnavailable,
 		start: time.Now(), wall: o.Now().UnixMilli(),
 		proven: sieve.New[*entry](o.CacheSize),
 		doubts: sieve.New[*entry](min(max(o.CacheSize, minDoubts), maxDoubts)),
-		family: f,
 	}
 	c.counts.watch.Store(WatchUnsupported)
 	return c

@@ -70,7 +70,7 @@ func TestStaleIfUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newSharedStore(t).told(stale)
 		synctest.Wait()
-		token, id := p.generate()
+		token, _ := p.generate()
 		short, _, err := p.Generate(t.Context(), KeyParams{Owner: "alice", TTL: 30 * time.Second})
 		require.NoError(t, err)
 		other, _ := p.generate()
@@ -139,7 +139,6 @@ func TestStaleIfUnavailable(t *testing.T) {
 		require.False(t, s)
 		require.Equal(t, Reason(""), why)
 		require.Equal(t, 5*time.Second, p.Stats().Bound)
-		_ = id
 	})
 }
 

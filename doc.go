@@ -64,10 +64,10 @@
 //
 // Every change is one compare-and-swap of one record. Once Revoke, Rotate with
 // grace 0, EndGrace, Expire, Update or Delete has returned without an error, every
-// Lookup that begins later in this process sees it, and every Lookup that begins
-// more than Options.CacheTTL later in any other process on the same store: most do
-// after one message. docs/caching.md says what that rests on. Keystores in one
-// process count as one if they are on the same Backend value. All of it holds as
+// Lookup that begins later through the same Keystore sees it, or through another
+// one in this process on the same Backend value, and every Lookup that begins more
+// than Options.CacheTTL later anywhere else on the same store: most do after one
+// message. docs/caching.md says what that rests on. All of it holds as
 // long as the store keeps what it acknowledged: after a failover a Redis may not,
 // and a revocation may be undone.
 //

@@ -122,7 +122,7 @@ func (s *Keystore) obtain(ctx context.Context, op *opContext, id string, began t
 		}
 		select {
 		case <-f.done:
-		default:
+		default: // only who has to wait starts the timer of op
 			select {
 			case <-f.done:
 			case <-op.Done():

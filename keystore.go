@@ -80,7 +80,7 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 		s.dummy = opts.Hash
 	}
 	if opts.CacheSize > 0 {
-		s.cache = newCache(&s.opts, s.family)
+		s.cache = newCache(&s.opts)
 		s.family.add(s.cache)
 		s.owners = newOwnerCache(opts.CacheSize)
 		if w, ok := b.(backend.Watcher); ok {

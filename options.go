@@ -54,8 +54,9 @@ type Options struct {
 	// store. As many answers of OwnerActive are kept.
 	CacheSize int
 	// CacheTTL is the bound on staleness: a lookup that begins later than this
-	// after a change has returned, in any process, sees the change. In the
-	// process that made it all do, and elsewhere most do after one message
+	// after a change has returned, in any process, sees the change. Through
+	// the Keystore that made it, and others in the process on the same Backend
+	// value, all do at once, and elsewhere most do after one message
 	// where the backend is a backend.Watcher. It holds for the answers of
 	// OwnerActive too. Default 5 s; Never is ErrInvalid.
 	CacheTTL time.Duration

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -20,8 +21,8 @@ func (s *Keystore) watchLoop(ctx context.Context, w backend.Watcher) {
 	for {
 		subscribed := time.Now()
 		err := s.watchOnce(ctx, w)
-		if ctx.Err() != nil {
-			return
+		if ctx.Err() != nil || errors.Is(err, backend.ErrClosed) {
+			return // nothing is ever read again either
 		}
 		if time.Since(subscribed) > 2*maxWatchPause {
 			pause = firstWatchPause
@@ -37,6 +38,8 @@ func (s *Keystore) watchLoop(ctx context.Context, w backend.Watcher) {
 		pause = min(2*pause, maxWatchPause)
 	}
 }
+
+var errSubscriptionEnded = errors.New("the subscription ended")
 
 // watchOnce subscribes and listens until the subscription is lost. What was read
 // before it was in force, and what is kept when it is lost, may be outdated.
@@ -58,7 +61,7 @@ func (s *Keystore) watchOnce(ctx context.Context, w backend.Watcher) error {
 			case !ok:
 				s.cache.counts.watch.Store(WatchLost)
 				s.cache.flush()
-				return nil
+				return errSubscriptionEnded
 			case id == "":
 				s.cache.flush()
 			default:
