@@ -102,6 +102,8 @@ type Changes struct {
 	Metadata          map[string]string
 	ExpiresAt         time.Time // zero: never
 	Disabled          bool
+
+	Revision uint64 // of the key that these are the values of; for comparing only
 }
 
 // Times lie in these years because ids hold 8 base62 characters of milliseconds.

@@ -52,6 +52,7 @@ func (s *Keystore) update(ctx context.Context, id, owner string, fn func(*Change
 		c := Changes{
 			Name: k.Name, Description: k.Description, ExpiresAt: k.ExpiresAt, Disabled: k.Disabled,
 			Scopes: slices.Clone(k.Scopes.list), Metadata: maps.Collect(k.Metadata.All()),
+			Revision: k.revision,
 		}
 		if err := fn(&c); err != nil {
 			return bounded, err

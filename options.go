@@ -86,6 +86,14 @@ type Options struct {
 	// New does not use it.
 	TLS *tls.Config
 
+	// Audit receives an event for every change, and failed lookups in sum. nil:
+	// nothing is audited. Lookups never wait for it; a change does, OpTimeout at
+	// most, while too many events are waiting.
+	Audit Auditor
+	// Observer is told of operations and of calls of the store, for traces and
+	// metrics. nil: there is none.
+	Observer Observer
+
 	// Logger gets warnings of background work. Default: discard.
 	Logger *slog.Logger
 	// Now is the clock by which keys expire, safe for concurrent use. Default

@@ -1,0 +1,88 @@
+package keystore
+
+import (
+	"context"
+	"time"
+)
+
+// Auditor receives the events of a Keystore, of this process only. Audit is
+// called by one goroutine at a time, off the path of lookups, with events in the
+// order in which they happened; it keeps nothing of the slice. On an error the
+// same events come again. Package audit has two of them: a slog writer and a file
+// of JSON lines.
+type Auditor interface {
+	Audit(ctx context.Context, events []Event) error
+}
+
+// Action is what an Event tells of.
+type Action string
+
+// The actions of events.
+const (
+	ActionGenerate Action = "generate"
+	ActionUpdate   Action = "update" // also Expire and ClearExpiry
+	ActionDisable  Action = "disable"
+	ActionEnable   Action = "enable"
+	ActionRotate   Action = "rotate"
+	ActionEndGrace Action = "end_grace"
+	ActionRevoke   Action = "revoke"
+	ActionDelete   Action = "delete"
+	ActionPurge    Action = "purge"
+	ActionLookup   Action = "lookup" // that failed
+)
+
+// Outcome is how what an Event tells of ended.
+type Outcome string
+
+// The outcomes of events.
+const (
+	OutcomeDone    Outcome = "done"
+	OutcomeRefused Outcome = "refused" // by the arguments, the key's state or the lookup
+	OutcomeFailed  Outcome = "failed"  // nothing was changed, for the store or the program failed
+	OutcomeUnknown Outcome = "unknown" // ErrUnknownOutcome: the change may have happened
+)
+
+// Event is what Options.Audit receives: one change, or failed lookups of one kind
+// within a while. It never holds a token or a secret.
+type Event struct {
+	Time       time.Time `json:"time"` // of failed lookups, the first
+	Action     Action    `json:"action"`
+	Outcome    Outcome   `json:"outcome"`
+	KeyID      string    `json:"key_id,omitempty"`
+	Owner      string    `json:"owner,omitempty"`      // where it is known: of a lookup, once the secret matched
+	Actor      string    `json:"actor,omitempty"`      // WithActor: who asked for it
+	RequestID  string    `json:"request_id,omitempty"` // WithRequestID; of failed lookups, of the first
+	Reason     Reason    `json:"reason,omitempty"`     // of failed lookups
+	Generation int       `json:"generation,omitempty"` // of the key after the change
+	Revision   uint64    `json:"revision,omitempty"`   // of the key after the change
+	Count      int       `json:"count"`                // keys purged, or lookups that failed; else 1
+	Detail     string    `json:"detail,omitempty"`     // the reason of a revocation, or the text of the error
+}
+
+type actorKey struct{}
+
+type requestIDKey struct{}
+
+// WithActor says who asks for what is done with the context, for the audit: a
+// user, or the id of a key. A text that could hold a token is not kept.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor)
+}
+
+// WithRequestID names the request for which something is done, for the audit. A
+// text that could hold a token is not kept.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+// ActorFrom returns what WithActor said, "" if nothing did.
+func ActorFrom(ctx context.Context) string {
+	actor, _ := ctx.Value(actorKey{}).(string)
+	return actor
+}
+
+// RequestIDFrom returns what WithRequestID said, "" if nothing did.
+func RequestIDFrom(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
