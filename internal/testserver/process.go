@@ -21,6 +21,11 @@ type process struct {
 func startProcess(log *os.File, dir, program string, args ...string) (*process, error) {
 	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	return startCommand(cmd)
+}
+
+// startCommand is startProcess for a command that is made already.
+func startCommand(cmd *exec.Cmd) (*process, error) {
 	separate(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err

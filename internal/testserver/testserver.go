@@ -6,12 +6,14 @@
 // a server and loses, cuts, delays or swallows what passes. [MongoURL] and
 // [StartFerretDB] are the same for the MongoDB protocol, with a server that is built
 // from the module in ferretdb; package mongowire has one inside the test.
+// [StartNginx] and [StartCaddy] start these with a configuration of the test's, and
+// [StartProgram] any other server, such as one that the test has built.
 //
 // Every server listens on 127.0.0.1 only, on a port that was free, keeps its data
 // in the temporary folder of its test and ends with it. It is ended by its own
 // process id, and ends too if the test process is killed. If the test fails, the
 // end of the server's log is shown. Where the machine lacks a server, the test is
-// skipped with a line that says what to install; KEYSTORE_TEST_REQUIRE=redis,mongo
+// skipped with a line that says what to install; KEYSTORE_TEST_REQUIRE=redis,mongo,nginx,caddy
 // makes that a failure.
 //
 // The functions and methods here that take or hold a testing.TB fail it with
@@ -27,8 +29,8 @@ import (
 )
 
 // Missing skips the test because the machine lacks something, or fails it if
-// KEYSTORE_TEST_REQUIRE lists name, which is "redis" or "mongo". what says what is
-// missing and how to get it.
+// KEYSTORE_TEST_REQUIRE lists name, which is "redis", "mongo", "nginx" or "caddy". what
+// says what is missing and how to get it.
 func Missing(tb testing.TB, name, what string) {
 	tb.Helper()
 	required := strings.Split(os.Getenv("KEYSTORE_TEST_REQUIRE"), ",")
