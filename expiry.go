@@ -77,33 +77,39 @@ func (s *Keystore) Expire(ctx context.Context, id string, at time.Time) (Key, er
 }
 
 func (s *Keystore) expire(ctx context.Context, id, owner string, at time.Time) (Key, error) {
-	if at.IsZero() {
-		return Key{}, invalid("expires_at", "it is zero; ClearExpiry makes a key that does not expire")
+	e := &Event{Action: ActionUpdate, KeyID: id, Detail: "expires_at"}
+	return s.manage(ctx, "expire", e, func(ctx context.Context) (Key, error) {
+		if at.IsZero() {
+			return Key{}, invalid("expires_at", "it is zero; ClearExpiry makes a key that does not expire")
+		}
+		return s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) { return s.expireAt(r, at, now) })
+	})
+}
+
+// expireAt is the edit of Expire.
+func (s *Keystore) expireAt(r *record, at, now time.Time) (retries, error) {
+	if err := unrevoked(r); err != nil {
+		return bounded, err
 	}
-	return s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) {
-		if err := unrevoked(r); err != nil {
+	// Cut like the clock: a time within this millisecond is now, not later.
+	cut := at
+	if inRange(at) {
+		cut = millis(at)
+	}
+	end := now
+	if cut.After(now) {
+		var err error
+		if end, err = s.expiry("expires_at", now, at); err != nil {
 			return bounded, err
 		}
-		// Cut like the clock: a time within this millisecond is now, not later.
-		cut := at
-		if inRange(at) {
-			cut = millis(at)
-		}
-		end := now
-		if cut.After(now) {
-			var err error
-			if end, err = s.expiry("expires_at", now, at); err != nil {
-				return bounded, err
-			}
-		} else if r.key.expired(now) {
-			return bounded, errUnchanged // it ended before, and that stays
-		}
-		if end.Equal(r.key.ExpiresAt) {
-			return bounded, errUnchanged
-		}
-		r.key.ExpiresAt = end
-		return bounded, nil
-	})
+	} else if r.key.expired(now) {
+		return bounded, errUnchanged // it ended before, and that stays
+	}
+	if end.Equal(r.key.ExpiresAt) {
+		return bounded, errUnchanged
+	}
+	r.key.ExpiresAt = end
+	return bounded, nil
 }
 
 // ClearExpiry makes the key one that does not expire, and revives it if it has
@@ -113,17 +119,23 @@ func (s *Keystore) ClearExpiry(ctx context.Context, id string) (Key, error) {
 }
 
 func (s *Keystore) clearExpiry(ctx context.Context, id, owner string) (Key, error) {
-	return s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) {
-		if err := unrevoked(r); err != nil {
-			return bounded, err
-		}
-		if r.key.ExpiresAt.IsZero() {
-			return bounded, errUnchanged
-		}
-		if _, err := s.expiry("expires_at", now, time.Time{}); err != nil {
-			return bounded, err
-		}
-		r.key.ExpiresAt = time.Time{}
-		return bounded, nil
+	e := &Event{Action: ActionUpdate, KeyID: id, Detail: "expires_at"}
+	return s.manage(ctx, "clear_expiry", e, func(ctx context.Context) (Key, error) {
+		return s.change(ctx, id, owner, s.neverExpire)
 	})
+}
+
+// neverExpire is the edit of ClearExpiry.
+func (s *Keystore) neverExpire(r *record, now time.Time) (retries, error) {
+	if err := unrevoked(r); err != nil {
+		return bounded, err
+	}
+	if r.key.ExpiresAt.IsZero() {
+		return bounded, errUnchanged
+	}
+	if _, err := s.expiry("expires_at", now, time.Time{}); err != nil {
+		return bounded, err
+	}
+	r.key.ExpiresAt = time.Time{}
+	return bounded, nil
 }

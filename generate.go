@@ -18,6 +18,15 @@ const idTries = 3
 // was stored; ErrUnknownOutcome if the key may be there, and then the token and
 // key are returned too, because the token may be live; ErrClosed.
 func (s *Keystore) Generate(ctx context.Context, p KeyParams) (Token, Key, error) {
+	var token Token
+	key, err := s.manage(ctx, "generate", &Event{Action: ActionGenerate, Owner: p.Owner}, func(ctx context.Context) (key Key, err error) {
+		token, key, err = s.generate(ctx, p)
+		return key, err
+	})
+	return token, key, err
+}
+
+func (s *Keystore) generate(ctx context.Context, p KeyParams) (Token, Key, error) {
 	if s.closed.Load() {
 		return Token{}, Key{}, ErrClosed
 	}

@@ -16,8 +16,8 @@ import (
 // work.
 type Keystore struct {
 	opts    Options
-	backend backend.Backend
-	owned   bool // Open made the backend, so Close closes it
+	backend backend.Backend // as the observer sees it
+	owned   bool            // Open made the backend, so Close closes it
 
 	hashers []Hasher // Hash, then AcceptHash
 	dummy   Hasher   // a fast one, for ids that do not exist
@@ -26,6 +26,7 @@ type Keystore struct {
 	owners  *ownerCache
 	notes   touchNotes
 	rehash  rehasher
+	trail   *auditTrail // nil: nothing is audited
 
 	closed     atomic.Bool
 	closeOnce  sync.Once
@@ -73,7 +74,7 @@ func New(b backend.Backend, opts *Options) (*Keystore, error) {
 
 func start(b backend.Backend, opts Options, owned bool) *Keystore {
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Keystore{opts: opts, backend: b, owned: owned, life: ctx, stop: stop, family: joinFamily(b)}
+	s := &Keystore{opts: opts, backend: observed(b, opts.Observer), owned: owned, life: ctx, stop: stop, family: joinFamily(b)}
 	s.hashers = append([]Hasher{opts.Hash}, opts.AcceptHash...)
 	s.dummy = SHA256()
 	if _, fast := opts.Hash.(*hmacHasher); fast {
@@ -88,6 +89,7 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 			s.background.Go(func() { s.watchLoop(ctx, w) })
 		}
 	}
+	s.trail = newAuditTrail(opts.Audit, opts.OpTimeout, opts.Logger, opts.Now)
 	s.notes.on = opts.TouchInterval != Never
 	if s.notes.on {
 		s.background.Go(func() { s.touchLoop(ctx) })
@@ -103,9 +105,10 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 }
 
 // Close ends the background work, writes the last-used times that are still
-// waiting, within OpTimeout (at most 2 s where that is Never), and closes the
-// backend if Open made it. The error says how many last-used times were lost
-// over the life of the Keystore. Later calls of other methods return ErrClosed;
+// waiting, within OpTimeout (at most 2 s where that is Never), delivers the events
+// that wait for the audit, likewise, and closes the backend if Open made it. The
+// error says how many last-used times and events were lost over the life of the
+// Keystore. Later calls of other methods return ErrClosed;
 // a second Close returns what the first did.
 func (s *Keystore) Close() error {
 	s.closeOnce.Do(func() {
@@ -117,6 +120,9 @@ func (s *Keystore) Close() error {
 		s.background.Wait()
 		s.family.leave(s.cache)
 		s.closeErr = s.flushLast()
+		if lost := s.trail.close(); lost > 0 {
+			s.closeErr = errors.Join(s.closeErr, fmt.Errorf("keystore: %d events of the audit were lost", lost))
+		}
 		if s.owned {
 			if err := s.backend.Close(); err != nil {
 				s.closeErr = errors.Join(s.closeErr, fmt.Errorf("%w: close: %w", ErrUnavailable, err))
@@ -128,7 +134,9 @@ func (s *Keystore) Close() error {
 
 // Ping asks the backend for a key that cannot exist, and returns nil if it
 // answers, else ErrUnavailable.
-func (s *Keystore) Ping(ctx context.Context) error {
+func (s *Keystore) Ping(ctx context.Context) (err error) {
+	ctx, end := s.begin(ctx, "ping", "")
+	defer func() { end(err) }()
 	if s.closed.Load() {
 		return ErrClosed
 	}

@@ -29,6 +29,8 @@ type ListParams struct {
 // with an error that is ErrCorrupt and names them. Otherwise: ErrInvalid for the
 // parameters, ErrUnavailable, ErrClosed.
 func (s *Keystore) List(ctx context.Context, p ListParams) (keys []Key, next string, err error) {
+	ctx, end := s.begin(ctx, "list", "")
+	defer func() { end(err) }()
 	switch {
 	case p.Limit < 0 || p.Limit > maxLimit:
 		return nil, "", invalid("limit", "%d is not in 1..%d", p.Limit, maxLimit)
@@ -121,10 +123,15 @@ func validCursor(after string) bool {
 // ErrClosed) is the last thing it yields.
 func (s *Keystore) All(ctx context.Context, owner string) iter.Seq2[Key, error] {
 	return func(yield func(Key, error) bool) {
+		ctx, end := s.begin(ctx, "all", "")
+		var failed error
+		defer func() { end(failed) }()
 		for r, err := range s.walk(ctx, owner) {
 			k := Key{ID: r.key.ID}
 			if err == nil {
 				k = r.view(s.now())
+			} else {
+				failed = err
 			}
 			if !yield(k, err) {
 				return

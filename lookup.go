@@ -54,8 +54,28 @@ func (s *Keystore) LookupWith(ctx context.Context, token string, p LookupParams)
 	return r, err
 }
 
-// lookup writes what it found to out, and on any error nothing.
-func (s *Keystore) lookup(ctx context.Context, token string, scopes []string, out *Result) error {
+// lookup writes what it found to out, and on any error nothing. It tells the
+// observer and the audit of it.
+func (s *Keystore) lookup(ctx context.Context, token string, scopes []string, out *Result) (err error) {
+	if s.opts.Observer == nil && s.trail == nil {
+		return s.authenticate(ctx, token, scopes, out)
+	}
+	id := ""
+	if _, parsed, ok := splitToken(token); ok {
+		id = parsed
+	}
+	ctx, end := s.begin(ctx, "lookup", id)
+	err = errNotReturned
+	defer func() { end(err) }()
+	err = s.authenticate(ctx, token, scopes, out)
+	var refused *LookupError
+	if errors.As(err, &refused) {
+		s.trail.refused(ctx, refused)
+	}
+	return err
+}
+
+func (s *Keystore) authenticate(ctx context.Context, token string, scopes []string, out *Result) error {
 	if s.closed.Load() {
 		return &LookupError{Reason: ReasonClosed, err: ErrClosed}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,7 +22,9 @@ func unrevoked(r *record) error {
 // ErrClosed.
 func (s *Keystore) Get(ctx context.Context, id string) (Key, error) { return s.get(ctx, id, "") }
 
-func (s *Keystore) get(ctx context.Context, id, owner string) (Key, error) {
+func (s *Keystore) get(ctx context.Context, id, owner string) (key Key, err error) {
+	ctx, end := s.begin(ctx, "get", id)
+	defer func() { end(err) }()
 	r, err := s.read(ctx, id, owner)
 	if err != nil {
 		return Key{}, err
@@ -41,10 +44,18 @@ func (s *Keystore) Update(ctx context.Context, id string, fn func(*Changes) erro
 }
 
 func (s *Keystore) update(ctx context.Context, id, owner string, fn func(*Changes) error) (Key, error) {
-	if fn == nil {
-		return Key{}, invalid("fn", "it is nil")
-	}
-	return s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) {
+	e := &Event{Action: ActionUpdate, KeyID: id}
+	return s.manage(ctx, "update", e, func(ctx context.Context) (Key, error) {
+		if fn == nil {
+			return Key{}, invalid("fn", "it is nil")
+		}
+		return s.change(ctx, id, owner, s.changes(fn, e))
+	})
+}
+
+// changes is the edit of Update. It notes in e what it changes.
+func (s *Keystore) changes(fn func(*Changes) error, e *Event) edit {
+	return func(r *record, now time.Time) (retries, error) {
 		if err := unrevoked(r); err != nil {
 			return bounded, err
 		}
@@ -54,66 +65,76 @@ func (s *Keystore) update(ctx context.Context, id, owner string, fn func(*Change
 			Scopes: slices.Clone(k.Scopes.list), Metadata: maps.Collect(k.Metadata.All()),
 			Revision: k.revision,
 		}
+		e.Action, e.Detail = ActionUpdate, ""
 		if err := fn(&c); err != nil {
+			e.Detail = refusedByProgram
 			return bounded, err
 		}
-		disables := c.Disabled && !k.Disabled
+		before := k.Disabled
 		changed, err := s.apply(&c, k, now)
 		switch {
 		case err != nil:
 			return bounded, err
-		case !changed:
+		case changed == nil:
 			return bounded, errUnchanged
-		case disables:
+		}
+		e.Detail = strings.Join(changed, ", ")
+		switch {
+		case k.Disabled && !before:
+			e.Action = ActionDisable
 			return untilDeadline, nil
+		case before && !k.Disabled:
+			e.Action = ActionEnable
 		}
 		return bounded, nil
-	})
+	}
 }
 
-// apply checks the changes and makes them. What did not change is not checked:
-// a key may be older than today's limits.
-func (s *Keystore) apply(c *Changes, k *Key, now time.Time) (changed bool, err error) {
+// apply checks the changes, makes them, and returns the fields that they changed.
+// What did not change is not checked: a key may be older than today's limits.
+func (s *Keystore) apply(c *Changes, k *Key, now time.Time) (changed []string, err error) {
 	if c.Name != k.Name {
 		if err := checkText("name", c.Name, maxNameLen); err != nil {
-			return false, err
+			return nil, err
 		}
-		k.Name, changed = c.Name, true
+		k.Name, changed = c.Name, append(changed, "name")
 	}
 	if c.Description != k.Description {
 		if err := checkText("description", c.Description, maxDescriptionLen); err != nil {
-			return false, err
+			return nil, err
 		}
-		k.Description, changed = c.Description, true
+		k.Description, changed = c.Description, append(changed, "description")
 	}
 	if !slices.Equal(c.Scopes, k.Scopes.list) {
 		scopes, err := newScopes(c.Scopes)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if g, adds := scopes.addsReserved(k.Scopes); adds {
-			return false, invalid("scopes", "%q is reserved for administration and cannot be added", g)
+			return nil, invalid("scopes", "%q is reserved for administration and cannot be added", g)
 		}
-		changed = changed || !slices.Equal(scopes.list, k.Scopes.list)
+		if !slices.Equal(scopes.list, k.Scopes.list) {
+			changed = append(changed, "scopes")
+		}
 		k.Scopes = scopes
 	}
 	if !maps.Equal(c.Metadata, maps.Collect(k.Metadata.All())) {
 		if k.Metadata, err = newMetadata(c.Metadata); err != nil {
-			return false, err
+			return nil, err
 		}
-		changed = true
+		changed = append(changed, "metadata")
 	}
 	if !c.ExpiresAt.IsZero() && inRange(c.ExpiresAt) {
 		c.ExpiresAt = millis(c.ExpiresAt)
 	}
 	if !c.ExpiresAt.Equal(k.ExpiresAt) {
 		if k.ExpiresAt, err = s.expiry("expires_at", now, c.ExpiresAt); err != nil {
-			return false, err
+			return nil, err
 		}
-		changed = true
+		changed = append(changed, "expires_at")
 	}
 	if c.Disabled != k.Disabled {
-		k.Disabled, changed = c.Disabled, true
+		k.Disabled, changed = c.Disabled, append(changed, "disabled")
 	}
 	return changed, nil
 }
@@ -127,10 +148,16 @@ func (s *Keystore) apply(c *Changes, k *Key, now time.Time) (changed bool, err e
 func (s *Keystore) Delete(ctx context.Context, id string) error { return s.delete(ctx, id, "") }
 
 func (s *Keystore) delete(ctx context.Context, id, owner string) error {
-	if _, err := s.fetch(ctx, id, owner); err != nil {
-		return err
-	}
-	return s.sendChange(ctx, id, func(op context.Context) error { return s.backend.Delete(op, id) })
+	e := &Event{Action: ActionDelete, KeyID: id}
+	_, err := s.manage(ctx, "delete", e, func(ctx context.Context) (Key, error) {
+		stored, err := s.fetch(ctx, id, owner)
+		if err != nil {
+			return Key{}, err
+		}
+		e.Owner = stored.Owner
+		return Key{}, s.sendChange(ctx, id, func(op context.Context) error { return s.backend.Delete(op, id) })
+	})
+	return err
 }
 
 // CountDigests counts the secrets that may still be presented, by scheme and
@@ -142,8 +169,10 @@ func (s *Keystore) delete(ctx context.Context, id, owner string) error {
 // It reads the whole store. A damaged record is passed over and reported: the
 // counts come with an error that is ErrCorrupt. Otherwise ErrUnavailable,
 // ErrClosed.
-func (s *Keystore) CountDigests(ctx context.Context) (map[string]int, error) {
-	counts := make(map[string]int)
+func (s *Keystore) CountDigests(ctx context.Context) (counts map[string]int, err error) {
+	ctx, end := s.begin(ctx, "count_digests", "")
+	defer func() { end(err) }()
+	counts = make(map[string]int)
 	var damaged []error
 	for r, err := range s.walk(ctx, "") {
 		switch {

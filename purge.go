@@ -12,7 +12,17 @@ const purgeBatch = 500 // keys per backend call
 // runs in the background too, see Options.PurgeInterval. On an error some are
 // deleted, and calling it again goes on. Errors: ErrInvalid for a
 // clock outside the years 1970 to 8888, ErrUnavailable, ErrClosed.
-func (s *Keystore) Purge(ctx context.Context) (int, error) {
+func (s *Keystore) Purge(ctx context.Context) (purged int, err error) {
+	ctx, end := s.begin(ctx, "purge", "")
+	defer func() { end(err) }()
+	purged, err = s.purge(ctx)
+	if purged > 0 || err != nil {
+		s.tell(ctx, &Event{Action: ActionPurge, Count: purged}, Key{}, err)
+	}
+	return purged, err
+}
+
+func (s *Keystore) purge(ctx context.Context) (int, error) {
 	now := s.now()
 	if err := checkClock(now); err != nil {
 		return 0, err

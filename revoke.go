@@ -18,10 +18,15 @@ func (s *Keystore) Revoke(ctx context.Context, id, reason string) (Key, error) {
 }
 
 func (s *Keystore) revoke(ctx context.Context, id, owner, reason string) (Key, error) {
-	if err := checkText("reason", reason, maxReasonLen); err != nil {
-		return Key{}, err
-	}
-	return s.change(ctx, id, owner, revocation(reason))
+	e := &Event{Action: ActionRevoke, KeyID: id}
+	return s.manage(ctx, "revoke", e, func(ctx context.Context) (Key, error) {
+		if err := checkText("reason", reason, maxReasonLen); err != nil {
+			return Key{}, err
+		}
+		key, err := s.change(ctx, id, owner, revocation(reason))
+		e.Detail = key.RevokeReason
+		return key, err
+	})
 }
 
 func revocation(reason string) edit {
@@ -39,7 +44,13 @@ func revocation(reason string) edit {
 // the others are revoked, and the errors are joined. Calling it again goes on
 // with what is left. Errors: ErrInvalid for owner or reason, and those of Revoke
 // and List.
-func (s *Keystore) RevokeAll(ctx context.Context, owner, reason string) (int, error) {
+func (s *Keystore) RevokeAll(ctx context.Context, owner, reason string) (revoked int, err error) {
+	ctx, end := s.begin(ctx, "revoke_all", "")
+	defer func() { end(err) }()
+	return s.revokeAll(ctx, owner, reason)
+}
+
+func (s *Keystore) revokeAll(ctx context.Context, owner, reason string) (int, error) {
 	if err := checkOwner(owner); err != nil {
 		return 0, err
 	}
@@ -58,10 +69,13 @@ func (s *Keystore) RevokeAll(ctx context.Context, owner, reason string) (int, er
 			continue
 		}
 		before := false
-		_, err := s.change(ctx, r.key.ID, owner, func(r *record, now time.Time) (retries, error) {
+		key, err := s.change(ctx, r.key.ID, owner, func(r *record, now time.Time) (retries, error) {
 			before = !r.key.RevokedAt.IsZero()
 			return revocation(reason)(r, now)
 		})
+		if !before && !errors.Is(err, ErrNotFound) {
+			s.tell(ctx, &Event{Action: ActionRevoke, KeyID: r.key.ID, Owner: owner, Detail: reason}, key, err)
+		}
 		switch {
 		case err == nil && !before:
 			revoked++

@@ -28,6 +28,15 @@ func (s *Keystore) Rotate(ctx context.Context, id string, grace time.Duration, p
 }
 
 func (s *Keystore) rotate(ctx context.Context, id, owner string, grace time.Duration, p *RotateParams) (Token, Key, error) {
+	var token Token
+	key, err := s.manage(ctx, "rotate", &Event{Action: ActionRotate, KeyID: id}, func(ctx context.Context) (key Key, err error) {
+		token, key, err = s.newSecret(ctx, id, owner, grace, p)
+		return key, err
+	})
+	return token, key, err
+}
+
+func (s *Keystore) newSecret(ctx context.Context, id, owner string, grace time.Duration, p *RotateParams) (Token, Key, error) {
 	if grace < 0 {
 		return Token{}, Key{}, invalid("grace", "it is negative")
 	}
@@ -134,24 +143,29 @@ func (s *Keystore) EndGrace(ctx context.Context, id string) (Key, error) {
 }
 
 func (s *Keystore) endGrace(ctx context.Context, id, owner string) (Key, error) {
-	return s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) {
-		if err := unrevoked(r); err != nil {
-			return bounded, err
-		}
-		if r.key.expired(now) {
-			return bounded, stateError(r.key.ID, "it has expired, and all its secrets with it")
-		}
-		changed := false
-		for i := range r.secrets[1:] {
-			if old := &r.secrets[i+1]; old.live(now) {
-				old.until, changed = firstTime, true // by every clock
-			}
-		}
-		if !changed {
-			return untilDeadline, errUnchanged
-		}
-		return untilDeadline, nil
+	return s.manage(ctx, "end_grace", &Event{Action: ActionEndGrace, KeyID: id}, func(ctx context.Context) (Key, error) {
+		return s.change(ctx, id, owner, endGrace)
 	})
+}
+
+// endGrace is the edit that ends every secret but the current one.
+func endGrace(r *record, now time.Time) (retries, error) {
+	if err := unrevoked(r); err != nil {
+		return bounded, err
+	}
+	if r.key.expired(now) {
+		return bounded, stateError(r.key.ID, "it has expired, and all its secrets with it")
+	}
+	changed := false
+	for i := range r.secrets[1:] {
+		if old := &r.secrets[i+1]; old.live(now) {
+			old.until, changed = firstTime, true // by every clock
+		}
+	}
+	if !changed {
+		return untilDeadline, errUnchanged
+	}
+	return untilDeadline, nil
 }
 
 func earlier(a, b time.Time) time.Time {

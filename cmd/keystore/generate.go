@@ -11,15 +11,19 @@ import (
 	"example.com/keystore"
 )
 
-// adminScope is the reserved scope that programs ask for where they let a key
-// administer the store.
-const adminScope = "keystore:admin"
+// The reserved scopes, which the HTTP API asks for: to administer the store, and
+// to manage the keys of the same owner.
+const (
+	adminScope = "keystore:admin"
+	selfScope  = "keystore:self"
+)
 
 func (a *app) generate() *cobra.Command {
 	var (
 		p         keystore.KeyParams
 		metadata  []string
 		admin     bool
+		self      bool
 		tokenFile string
 	)
 	cmd := a.command("generate --owner OWNER", "Make a key and show its token, this once",
@@ -38,11 +42,16 @@ A store that does not exist is made.`,
 			if p.Metadata, err = parseMetadata(metadata); err != nil {
 				return err
 			}
-			if !admin && slices.Contains(p.Scopes, adminScope) {
-				return usagef("%s is reserved: --admin grants it", adminScope)
-			}
-			if admin {
-				p.Scopes, p.AllowReserved = append(p.Scopes, adminScope), true
+			for _, reserved := range []struct {
+				scope, flag string
+				given       bool
+			}{{adminScope, "--admin", admin}, {selfScope, "--self", self}} {
+				if !reserved.given && slices.Contains(p.Scopes, reserved.scope) {
+					return usagef("%s is reserved: %s grants it", reserved.scope, reserved.flag)
+				}
+				if reserved.given {
+					p.Scopes, p.AllowReserved = append(p.Scopes, reserved.scope), true
+				}
 			}
 			return a.withStore(cmd, mayCreate, func(ctx context.Context, ks *keystore.Keystore) error {
 				return a.issue(tokenFile, func() (keystore.Token, keystore.Key, error) { return ks.Generate(ctx, p) })
@@ -57,6 +66,7 @@ A store that does not exist is made.`,
 	flags.Var(parsedFlag[time.Duration]{&p.TTL, "duration", parsePositive}, "ttl", "`duration` until it expires, such as 90d")
 	flags.Var(parsedFlag[time.Time]{&p.ExpiresAt, "time", parseTime}, "expires-at", "`time` at which it expires, such as 2027-01-31T12:00:00Z")
 	flags.BoolVar(&admin, "admin", false, "grant "+adminScope+", which no wildcard covers")
+	flags.BoolVar(&self, "self", false, "grant "+selfScope+": to manage its owner's keys over the HTTP API")
 	addTokenFile(cmd, &tokenFile, "write the token to a new `file` of mode 0600 instead")
 	required(cmd, "owner")
 	return cmd

@@ -109,7 +109,7 @@ func (a *app) disable() *cobra.Command {
 	return a.onKey("disable ID", "Switch a key off, until it is enabled", "Switches a key off. enable switches it on again.",
 		"  keystore disable 0000000000000000",
 		func(ctx context.Context, ks *keystore.Keystore, id string) (keystore.Key, error) {
-			return ks.Update(ctx, id, func(c *keystore.Changes) error { c.Disabled = true; return nil })
+			return ks.Update(ctx, id, switched(true))
 		})
 }
 
@@ -117,6 +117,16 @@ func (a *app) enable() *cobra.Command {
 	return a.onKey("enable ID", "Switch a key on again", "Switches a key on that disable has switched off.",
 		"  keystore enable 0000000000000000",
 		func(ctx context.Context, ks *keystore.Keystore, id string) (keystore.Key, error) {
-			return ks.Update(ctx, id, func(c *keystore.Changes) error { c.Disabled = false; return nil })
+			return ks.Update(ctx, id, switched(false))
 		})
+}
+
+// switched switches a key off or on by an administrator's word: its owner cannot
+// undo it through the HTTP API, also where it was the owner who had switched it off.
+func switched(off bool) func(*keystore.Changes) error {
+	return func(c *keystore.Changes) error {
+		c.Disabled = off
+		delete(c.Metadata, "keystore:disabled-by") // the owner's mark; see package adminapi
+		return nil
+	}
 }
