@@ -1,0 +1,182 @@
+package httpauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"example.com/keystore"
+)
+
+// Auth checks requests against a Keystore. It is safe for concurrent use.
+type Auth struct {
+	ks         *keystore.Keystore
+	opts       Options
+	scheme     string   // of challenges
+	errMissing *Failure // 401 without credentials
+	throttle   *throttle
+	outages    rate.Sometimes // to log
+	untrusted  sync.Once      // to log
+}
+
+// New returns an Auth. An option that cannot be is ErrInvalid. The Keystore stays
+// the caller's.
+func New(ks *keystore.Keystore, o *Options) (*Auth, error) {
+	if ks == nil {
+		return nil, invalid("keystore", "it is nil")
+	}
+	opts, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	a := &Auth{
+		ks:         ks,
+		opts:       opts,
+		scheme:     "Bearer",
+		errMissing: missing(&opts),
+		throttle:   newThrottle(&opts),
+		outages:    rate.Sometimes{Interval: time.Second},
+	}
+	if opts.NoBearer {
+		a.scheme = "ApiKey" // not registered, but RFC 9110, section 15.5.2, asks for a challenge
+	}
+	return a, nil
+}
+
+// Require returns middleware that lets requests through whose key covers every
+// scope, and answers all others itself. Without scopes any active key will do. The
+// handler finds the key by KeyFrom, and the context names the key as the actor
+// (keystore.WithActor) if it names none yet.
+//
+// Where Require stands within Require of the same Auth, the key is looked up once,
+// by the outer one; the inner one checks its scopes alone.
+//
+// A malformed scope panics, as a malformed pattern does in http.ServeMux: it is a
+// fault of the program, to be seen when it starts.
+func (a *Auth) Require(scopes ...string) func(http.Handler) http.Handler {
+	scopes = slices.Clone(scopes)
+	if err := (keystore.Key{}).CheckScopes(scopes...); errors.Is(err, keystore.ErrInvalid) {
+		panic("httpauth: Require: " + err.Error())
+	}
+	return func(next http.Handler) http.Handler {
+		if next == nil {
+			panic("httpauth: Require: the handler is nil")
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx := r.Context()
+			if !a.isOpen(r.URL) {
+				in := &admitted{Context: ctx, auth: a}
+				known, failure := a.check(r, scopes, &in.result)
+				if failure != nil {
+					a.Refuse(w, r, failure)
+					return
+				}
+				if h := w.Header(); !known && len(h["Cache-Control"]) == 0 {
+					h.Set("Cache-Control", "private") // the handler may say otherwise
+				}
+				ctx = in
+				if keystore.ActorFrom(ctx) == "" {
+					ctx = keystore.WithActor(ctx, in.result.Key.ID)
+				}
+			} else if !a.opts.StripCredential {
+				next.ServeHTTP(w, r)
+				return
+			}
+			r = r.WithContext(ctx)
+			if a.opts.StripCredential {
+				a.strip(r)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// Check looks up the key of a request. Any error is a *Failure, to be answered by
+// Refuse; a malformed scope is one with status 500. It is for what Require does not
+// fit: it sees to neither open paths nor StripCredential.
+func (a *Auth) Check(r *http.Request, scopes ...string) (keystore.Result, error) {
+	var result keystore.Result
+	if _, failure := a.check(r, scopes, &result); failure != nil {
+		return keystore.Result{}, failure
+	}
+	return result, nil
+}
+
+// check writes what it found to out. known is as of credential.
+func (a *Auth) check(r *http.Request, scopes []string, out *keystore.Result) (known bool, failure *Failure) {
+	ctx := r.Context()
+	if outer, ok := ctx.Value(admittedKey{}).(*admitted); ok && outer.auth == a {
+		if err := outer.result.Key.CheckScopes(scopes...); err != nil {
+			return false, a.refused(ctx, err)
+		}
+		*out = outer.result
+		return true, nil
+	}
+	client := a.clientOf(r)
+	if wait := a.throttle.wait(client); wait > 0 {
+		return false, throttled(wait)
+	}
+	token, known, failure := a.credential(r)
+	if failure != nil {
+		return false, failure
+	}
+	result, err := a.ks.LookupWith(ctx, token, keystore.LookupParams{Scopes: scopes})
+	if err != nil {
+		failure = a.refused(ctx, err)
+		if failure.Code == CodeInvalidToken && a.throttle.spend(client) {
+			a.opts.Logger.WarnContext(ctx, "httpauth: too many failed attempts, the client is throttled", "client", client)
+		}
+		return false, failure
+	}
+	*out = result
+	return known, nil
+}
+
+// refused is failed, with a line in the log for what the operator must see to; one
+// a second will do, as every request brings another. A client that went away is
+// none.
+func (a *Auth) refused(ctx context.Context, err error) *Failure {
+	f := a.failed(err)
+	if f.Status >= 500 && ctx.Err() == nil {
+		a.outages.Do(func() {
+			a.opts.Logger.WarnContext(ctx, "httpauth: a key could not be checked", "status", f.Status, "error", err)
+		})
+	}
+	return f
+}
+
+// admitted is the context of a request that was let through.
+type admitted struct {
+	context.Context
+	auth   *Auth
+	result keystore.Result
+}
+
+type admittedKey struct{}
+
+func (c *admitted) Value(key any) any {
+	if key == (admittedKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// KeyFrom returns the key by which Require let the request of this context
+// through, false where no key was asked for.
+func KeyFrom(ctx context.Context) (keystore.Key, bool) {
+	r, ok := ResultFrom(ctx)
+	return r.Key, ok
+}
+
+// ResultFrom is KeyFrom with the fuller result of the lookup.
+func ResultFrom(ctx context.Context) (keystore.Result, bool) {
+	if in, ok := ctx.Value(admittedKey{}).(*admitted); ok {
+		return in.result, true
+	}
+	return keystore.Result{}, false
+}
