@@ -112,7 +112,7 @@ argument: it is read from standard input or from a file.`,
 	}
 	add(groupKeys, a.generate(), a.lookup(), a.get(), a.list(), a.update(), a.expire(),
 		a.rotate(), a.endGrace(), a.revoke(), a.disable(), a.enable(), a.delete())
-	add(groupStore, a.purge(), a.digests(), a.backup(), a.restore(), a.copy())
+	add(groupStore, a.serve(), a.purge(), a.digests(), a.backup(), a.restore(), a.copy())
 	add(groupTool, a.version())
 	a.addHelp(root)
 	a.addCompletion(root)

@@ -1,0 +1,82 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// wrap puts around a handler what every request needs: bounds, a line in the log,
+// and an answer where the handler panics.
+func (s *server) wrap(next http.Handler) http.Handler {
+	level := slog.LevelDebug
+	if s.config.LogRequests {
+		level = slog.LevelInfo
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		answer := &recorder{ResponseWriter: w}
+		r.Body = http.MaxBytesReader(answer, r.Body, maxBody)
+		defer func() {
+			if value := recover(); value != nil {
+				s.panicked(answer, value)
+			}
+			if s.log.Enabled(r.Context(), level) {
+				s.log.LogAttrs(r.Context(), level, "request", // neither path nor query: both may hold a token
+					slog.String("route", routeOf(r)), slog.String("method", methodOf(r)), slog.Int("status", answer.code()),
+					slog.Duration("took", time.Since(began)), slog.String("client", s.auth.ClientAddr(r).String()))
+			}
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// panicked logs a panic of a handler and answers 503: nothing is known of the key.
+func (s *server) panicked(answer *recorder, value any) {
+	if value == http.ErrAbortHandler {
+		panic(value)
+	}
+	s.log.Error("a handler panicked", "value", redact(fmt.Sprint(value)), "stack", string(debug.Stack()))
+	if answer.status != 0 {
+		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+	}
+	h := answer.Header()
+	clear(h)
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Retry-After", "5")
+	answer.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = answer.Write([]byte(`{"title":"Service Unavailable","status":503,"detail":"the server failed"}` + "\n"))
+}
+
+// recorder notes the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int // 0: none yet
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (r *recorder) code() int {
+	if r.status == 0 {
+		return http.StatusOK // what net/http sends for a handler that says nothing
+	}
+	return r.status
+}

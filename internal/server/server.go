@@ -1,0 +1,168 @@
+// Package server is what keystore serve runs: an HTTP server that guards services
+// in any language and manages the keys of a store. docs/serve.md describes it.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"example.com/keystore"
+	"example.com/keystore/backend"
+	"example.com/keystore/httpauth"
+)
+
+// Config says how to serve. Of a zero value only Listen must be set.
+type Config struct {
+	Listen    string // host:port, or unix:/path
+	OpsListen string // host:port of /healthz, /readyz and /metrics, without TLS; "": they are on Listen
+
+	CertFile, KeyFile string // PEM, read again when they change; "": no TLS
+	SelfSigned        bool   // TLS with a certificate made at the start, for trying out
+	Insecure          bool   // without TLS on an address that is not of this machine alone
+
+	TrustedProxies  []netip.Prefix // whose X-Forwarded-For is believed
+	MaxConnections  int            // at a time; default 10 000
+	ShutdownTimeout time.Duration  // for requests under way at the end; default 10 s
+	LogRequests     bool           // a line a request at level info instead of debug
+
+	Logger *slog.Logger // default: discard
+
+	timeouts  timeouts        // zero: those of docs/serve.md
+	listening func(addresses) // told once, when everything listens
+}
+
+// addresses are what a server listens on, by the name of the endpoint.
+type addresses map[string]net.Addr
+
+// Run serves the store until ctx ends, and then ends gracefully: /readyz turns 503,
+// nothing new is accepted, requests under way may end within ShutdownTimeout, and
+// the last-used times are written. It returns nil then, or why it could not serve;
+// keystore.ErrInvalid for a Config or Options that never can. b stays the caller's.
+func Run(ctx context.Context, b backend.Backend, o *keystore.Options, c Config) error {
+	c = c.withDefaults()
+	s, err := newServer(b, o, c)
+	if err != nil {
+		return err
+	}
+	err = s.run(ctx)
+	if closing := s.ks.Close(); closing != nil { // what was acknowledged is stored all the same
+		c.Logger.Warn("last-used times were lost", "error", redact(closing.Error()))
+	}
+	return err
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxConnections <= 0 {
+		c.MaxConnections = 10_000
+	}
+	if c.ShutdownTimeout <= 0 {
+		c.ShutdownTimeout = 10 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.timeouts = c.timeouts.withDefaults()
+	return c
+}
+
+type server struct {
+	config Config
+	ks     *keystore.Keystore
+	auth   *httpauth.Auth
+	log    *slog.Logger
+	ready  *readiness
+}
+
+func newServer(b backend.Backend, o *keystore.Options, c Config) (*server, error) {
+	ks, err := keystore.New(b, o)
+	if err != nil {
+		return nil, err
+	}
+	_, isUnix := c.unixPath() // who comes over it is on this machine: a proxy
+	auth, err := httpauth.New(ks, &httpauth.Options{
+		Realm: "keystore", TrustedProxies: c.TrustedProxies, TrustUnix: isUnix, Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, errors.Join(err, ks.Close())
+	}
+	return &server{config: c, ks: ks, auth: auth, log: c.Logger, ready: newReadiness(ks)}, nil
+}
+
+// run listens, serves until ctx ends or a listener fails, and ends.
+func (s *server) run(ctx context.Context) error {
+	endpoints, err := s.open()
+	if err != nil {
+		return err
+	}
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var done sync.WaitGroup
+	for _, e := range endpoints {
+		done.Go(func() {
+			if err := e.serve(); err != nil {
+				fail(err)
+			}
+		})
+	}
+	s.announce(endpoints)
+	<-serving.Done()
+	s.end(endpoints)
+	done.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return context.Cause(serving)
+}
+
+func (s *server) announce(endpoints []*endpoint) {
+	at := make(addresses)
+	for _, e := range endpoints {
+		at[e.name] = e.listener.Addr()
+		s.log.Info("listening", "for", e.name, "address", e.listener.Addr().String(), "tls", e.http.TLSConfig != nil)
+	}
+	if s.config.listening != nil {
+		s.config.listening(at)
+	}
+}
+
+// end lets requests under way end, those for the readiness last.
+func (s *server) end(endpoints []*endpoint) {
+	s.ready.shutDown()
+	s.log.Info("shutting down", "timeout", s.config.ShutdownTimeout.String())
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
+	defer cancel()
+	for _, e := range endpoints {
+		if err := e.http.Shutdown(ctx); err != nil {
+			s.log.Warn("requests under way were cut off", "of", e.name, "error", err.Error())
+			_ = e.http.Close()
+		}
+	}
+}
+
+// endpoint is a listener and what serves it.
+type endpoint struct {
+	name     string
+	listener net.Listener
+	http     *http.Server
+}
+
+// serve returns nil when the endpoint was shut down.
+func (e *endpoint) serve() error {
+	var err error
+	if e.http.TLSConfig != nil {
+		err = e.http.ServeTLS(e.listener, "", "")
+	} else {
+		err = e.http.Serve(e.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving %s failed: %w", e.name, err)
+}
