@@ -28,6 +28,11 @@ func StartNginx(tb testing.TB, addr string, files map[string]string) *Nginx {
 		args = append(args, "-g", "user root;") // or its workers could not read the folder
 	}
 	n := &Nginx{newServer(tb, Program{Path: program, Args: args, Dir: dir, Addr: addr})}
+	tb.Cleanup(func() {
+		if n.process != nil {
+			n.Stop() // not by force: workers without their master stay as zombies where nobody reaps orphans
+		}
+	})
 	writeFiles(tb, dir, files)
 	n.Start()
 	return n

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"net/http"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/keystore/internal/testserver"
+)
+
+// passes stands in for keystore and lets everything pass, as the key k1.
+func passes(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("X-Key-Id", "k1")
+	w.Header().Set("X-Key-Owner", "alice%20a")
+	w.Header().Set("X-Key-Scopes", "orders:* x:y")
+}
+
+// What keystore is asked is of the configuration and of the request's credential; what
+// the app gets is the request without that.
+func TestWhatIsAskedAndPassedOn(t *testing.T) {
+	each(t, func(t *testing.T, kind string) {
+		keystore := newRecorder(t, passes)
+		s := newSite(t, kind, keystore.addr)
+		body := strings.Repeat("0123456789", 50_000)
+		for _, c := range []struct{ method, path, verify string }{
+			{"POST", "/orders/1?scope=x:y&a=%2F", "/verify/orders:write"},
+			{"PUT", "/orders", "/verify/orders:write"},
+			{"GET", "/orders/1", "/verify/orders:read"},
+			{"HEAD", "/orders/1", "/verify/orders:read"},
+			{"GET", "/reports/2026", "/verify/reports:read,reports:export"},
+			{"DELETE", "/", "/verify/-"},
+			{"GET", "/else?x=y", "/verify/-"},
+		} {
+			if c.method == "GET" || c.method == "HEAD" {
+				body = ""
+			}
+			reply := send(t, s.proxy.Addr(), c.method, c.path, []string{
+				bearer("one"), "X-API-Key: three", "X-API-Key: four", "Cookie: session=1",
+				"X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "X-Original-URI: /healthz", "Accept: text/plain",
+			}, body)
+			require.Equal(t, http.StatusOK, reply.StatusCode, c.path)
+
+			asked := keystore.one(t)
+			assert.Equal(t, http.MethodGet, asked.Method)
+			assert.Equal(t, c.verify, asked.URL.EscapedPath(), "%s %s", c.method, c.path)
+			assert.Equal(t, []string{"Bearer one"}, asked.Header["Authorization"], "keystore refuses two; it has to see them")
+			assert.Equal(t, []string{"three", "four"}, asked.Header["X-Api-Key"])
+			assert.Equal(t, []string{"127.0.0.1"}, asked.Header["X-Forwarded-For"], "what the client says of itself counts for nothing")
+			assert.Empty(t, asked.body)
+			assert.Zero(t, asked.ContentLength)
+			assert.Empty(t, asked.TransferEncoding)
+			assert.Empty(t, asked.Header["Cookie"])
+
+			passed := s.app.one(t)
+			assert.Equal(t, c.method, passed.Method)
+			assert.Equal(t, c.path, passed.RequestURI)
+			assert.Equal(t, body, passed.body)
+			assert.Empty(t, passed.Header["Authorization"])
+			assert.Empty(t, passed.Header["X-Api-Key"])
+			assert.Equal(t, []string{"k1"}, passed.Header["X-Key-Id"])
+			assert.Equal(t, []string{"alice%20a"}, passed.Header["X-Key-Owner"])
+			assert.Equal(t, []string{"orders:* x:y"}, passed.Header["X-Key-Scopes"])
+			assert.Equal(t, []string{"session=1"}, passed.Header["Cookie"])
+			assert.Equal(t, "app.example", passed.Host)
+			if c.method == "POST" {
+				assert.Contains(t, reply.body, "500000 bytes of body\nkey k1 of alice a\nscopes: orders:* x:y\n")
+			}
+		}
+	})
+}
+
+// What keystore refuses does not reach the app, and the client gets its status and its
+// header fields, also where nginx by itself would answer 500.
+func TestRefusals(t *testing.T) {
+	each(t, func(t *testing.T, kind string) {
+		status := 0
+		keystore := newRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="api", error="e"`)
+			w.Header().Set("Retry-After", "7")
+			w.Header().Set("X-Key-Id", "k1")
+			w.WriteHeader(status)
+		})
+		s := newSite(t, kind, keystore.addr)
+		for _, status = range []int{400, 401, 403, 429, 503} {
+			reply := s.get(t, "/", bearer("x"))
+			assert.Equal(t, status, reply.StatusCode)
+			assert.Equal(t, []string{`Bearer realm="api", error="e"`}, reply.Header["Www-Authenticate"], status)
+			if status != 401 { // nginx adds nothing to its own 401
+				assert.Equal(t, []string{"7"}, reply.Header["Retry-After"], status)
+			}
+			assert.Empty(t, s.app.take(), status)
+		}
+		for _, status = range []int{302, 404, 500, 502, 418} { // keystore never says that
+			assert.GreaterOrEqual(t, s.get(t, "/", bearer("x")).StatusCode, 300)
+			assert.Empty(t, s.app.take(), status)
+		}
+	})
+}
+
+// Without keystore nothing is let through but what is open to all.
+func TestKeystoreIsDown(t *testing.T) {
+	want := map[string]int{"nginx": http.StatusServiceUnavailable, "caddy": http.StatusBadGateway}
+	each(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind, testserver.FreeAddr(t))
+		reply := s.get(t, "/orders", bearer("x"))
+		assert.Equal(t, want[kind], reply.StatusCode)
+		assert.Empty(t, s.app.take())
+		assert.Equal(t, http.StatusOK, s.get(t, "/healthz").StatusCode)
+	})
+}
+
+// Whatever a client says of keys does not reach the app, where keystore says nothing
+// of it, and where keystore is not asked.
+func TestForgedFields(t *testing.T) {
+	var forged []string
+	for _, name := range []string{"Id", "Owner", "Scopes"} {
+		for _, form := range []string{"X-Key-%", "x-key-%", "X-KEY-%", "X_Key_%", "X-Key_%", "X_Key-%", "x_key_%", "X_KEY_%", "X.Key.%"} {
+			forged = append(forged, strings.ReplaceAll(form, "%", name)+": forged")
+		}
+	}
+	each(t, func(t *testing.T, kind string) {
+		says := http.HandlerFunc(passes)
+		keystore := newRecorder(t, func(w http.ResponseWriter, r *http.Request) { says(w, r) })
+		s := newSite(t, kind, keystore.addr)
+		check := func(path string, want map[string]string) {
+			t.Helper()
+			require.Equal(t, http.StatusOK, s.get(t, path, forged...).StatusCode)
+			got := map[string]string{}
+			for name, values := range s.app.one(t).Header {
+				// As CGI and its heirs name them.
+				cgi := strings.ToUpper(strings.NewReplacer("-", "_").Replace(name))
+				if strings.HasPrefix(cgi, "X_KEY") && strings.Join(values, "") != "" {
+					got[name] = strings.Join(values, "|")
+				}
+			}
+			assert.Equal(t, want, got)
+		}
+		check("/else", map[string]string{"X-Key-Id": "k1", "X-Key-Owner": "alice%20a", "X-Key-Scopes": "orders:* x:y"})
+		check("/healthz", map[string]string{})
+		says = func(w http.ResponseWriter, _ *http.Request) { // of a key without scopes
+			w.Header().Set("X-Key-Id", "k2")
+			w.Header().Set("X-Key-Owner", "bob")
+			w.Header().Set("X-Key-Scopes", "")
+		}
+		check("/else", map[string]string{"X-Key-Id": "k2", "X-Key-Owner": "bob"})
+	})
+}
+
+// However a path is written, the app is not reached without the scopes of its own
+// reading of it: unescaped, cleaned, without parameters. The key is good for what needs
+// no scope.
+func TestPaths(t *testing.T) {
+	each(t, func(t *testing.T, kind string) {
+		keystore := newRecorder(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/verify/-" || r.Header.Get("Authorization") == "" {
+				w.WriteHeader(http.StatusForbidden)
+			}
+		})
+		s := newSite(t, kind, keystore.addr)
+		for _, path := range []string{
+			"/orders", "/orders/", "//orders", "///orders/1", "/./orders", "/x/../orders", "/x/..//orders", "/%6frders", "/orders%2f1", "/x%2f..%2forders",
+			"/x/%2e%2e/orders", "/x/..;/orders", "/x/..;a=b/orders", "/;/orders", "/orders;a", "/orders;a/1", `/\orders`, `/x\..\orders`, "/%5corders", "/x/%2e./orders",
+			"/%2forders", "/%252forders", "/orders/.", "/orders/..", "/healthz/../orders", "/healthz/..;/orders", "/healthz%2f..%2forders", "/healthz;/../orders",
+			"/healthz/", "//healthz", "/healthz/x", "/healthz%00", "/healthz;", "/%2e/healthz", "/_verify/-", "/_verify/by-method/orders", "http://other.example/orders",
+			"/orders?/healthz", "/orders#/healthz", "/reports", "/reports/", "/healthz/../reports",
+		} {
+			for _, lines := range [][]string{nil, {bearer("x")}} {
+				reply := s.get(t, path, lines...)
+				for _, passed := range s.app.take() {
+					assert.True(t, lines != nil && harmless(passed.RequestURI), "%s reached the app as %s", path, passed.RequestURI)
+				}
+				assert.NotEqual(t, http.StatusInternalServerError, reply.StatusCode, path)
+			}
+		}
+		assert.Equal(t, http.StatusOK, s.get(t, "/else", bearer("x")).StatusCode, "an honest one passes")
+		assert.Equal(t, http.StatusOK, s.get(t, "/a.b/..c/d%20e/%C3%A9?x=//..;%2f", bearer("x")).StatusCode, "a strange one too")
+		assert.Equal(t, http.StatusOK, s.get(t, "/healthz?x").StatusCode)
+	})
+}
+
+// harmless reports whether no reading of a path is one that needs scopes, or that is
+// open to all.
+func harmless(uri string) bool {
+	p, _, _ := strings.Cut(strings.ToLower(uri), "?")
+	for range 3 {
+		p = strings.NewReplacer("%2f", "/", "%5c", "/", `\`, "/", "%2e", ".", "%25", "%", "%6f", "o").Replace(p)
+	}
+	segments := strings.Split(p, "/")
+	for i, segment := range segments {
+		segments[i], _, _ = strings.Cut(segment, ";")
+	}
+	p = path.Clean("/" + strings.Join(segments, "/"))
+	for _, of := range []string{"/orders", "/reports"} {
+		if p == of || strings.HasPrefix(p, of+"/") {
+			return false
+		}
+	}
+	return p != "/healthz" || strings.HasSuffix(uri, "/") // the app takes that for another path
+}
