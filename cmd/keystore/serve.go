@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/keystore"
+	"example.com/keystore/audit"
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/server"
 )
@@ -36,19 +37,43 @@ func (a *app) serveStore(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	options, config, err := a.serveSettings(cmd)
+	settings, err := a.served(cmd, rawURL)
 	if err != nil {
 		return err
 	}
-	b, err := openServed(cmd.Context(), rawURL, config.Logger)
+	log := settings.options.Logger
+	closing := func(what string, close func() error) { // what was acknowledged is stored all the same
+		if err := close(); err != nil {
+			log.Warn("closing "+what+" failed", "error", errorText(err))
+		}
+	}
+	b, err := openServed(cmd.Context(), rawURL, log)
 	if err != nil {
 		return openError(err)
 	}
-	err = server.Run(cmd.Context(), b, options, config)
-	if closing := b.Close(); closing != nil { // what was acknowledged is stored all the same
-		config.Logger.Warn("closing the store failed", "error", errorText(closing))
+	defer closing("the store", b.Close)
+	trail, closeTrail, err := a.openTrail(settings.auditLog)
+	if err != nil {
+		return err
 	}
-	return err
+	defer closing("the audit log", closeTrail)
+	settings.options.Audit = trail
+	return server.Run(cmd.Context(), b, settings.options, settings.server)
+}
+
+// openTrail opens what --audit-log names.
+func (a *app) openTrail(path string) (trail keystore.Auditor, close func() error, err error) {
+	switch path {
+	case "":
+		return nil, func() error { return nil }, nil
+	case "-":
+		return audit.Slog(slog.New(slog.NewJSONHandler(a.out, nil)), nil), func() error { return nil }, nil
+	}
+	file, err := audit.OpenFile(path, nil)
+	if err != nil {
+		return nil, nil, fileError("--audit-log", err)
+	}
+	return file, file.Close, nil
 }
 
 // openServed opens the store itself, never through another server.

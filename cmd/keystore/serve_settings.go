@@ -3,6 +3,8 @@ package main
 import (
 	"log/slog"
 	"net/netip"
+	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -23,33 +25,41 @@ func addServeFlags(flags *pflag.FlagSet) {
 	flags.Bool("tls-self-signed", false, "make a certificate at the start, for trying out")
 	flags.Bool("insecure", false, "listen on any address without TLS: tokens cross the network in the clear")
 	flags.StringArray("trusted-proxy", nil, "`CIDR` of proxies whose X-Forwarded-For is believed (repeatable)")
+	flags.String("socket", "", "`file` of the unix socket by which this tool works on the store meanwhile, or none; default keystore.sock in a Badger folder, else none")
 	flags.String("max-connections", "", "`number` of connections at a time; default 10000")
 	flags.String("shutdown-timeout", "", "`duration` that requests under way may take at the end; default 10s")
 	flags.String("cache-size", "", "`number` of keys kept in memory, or none; default 10000")
 	flags.String("cache-ttl", "", "`duration` after which a change elsewhere is seen at the latest; default 5s")
+	flags.String("audit-log", "", "`file` to which changes and failed lookups are appended as JSON lines, or - for standard output; default: none")
 	flags.String("log-format", "", "`format` of the log: text or json; default text, with --json json")
 	flags.String("log-level", "", "`level` of the log: debug, info, warn or error; default info")
 	flags.Bool("log-requests", false, "log a line a request at level info")
 }
 
-// serveSettings are what flags and environment say of serve. Unlike the other
-// commands it has a cache, notes uses and purges.
-func (a *app) serveSettings(cmd *cobra.Command) (*keystore.Options, server.Config, error) {
+// served is what flags and environment say of serve.
+type served struct {
+	options  *keystore.Options
+	server   server.Config
+	auditLog string
+}
+
+// served reads the settings. Unlike the other commands, serve has a cache, notes
+// uses and purges.
+func (a *app) served(cmd *cobra.Command, rawURL string) (served, error) {
 	if err := switches(cmd, "tls-self-signed", "insecure", "log-requests"); err != nil {
-		return nil, server.Config{}, err
+		return served{}, err
 	}
 	options, err := a.options()
 	if err != nil {
-		return nil, server.Config{}, err
+		return served{}, err
 	}
 	s := &settingReader{flags: cmd.Flags(), getenv: a.getenv}
-	logger := a.serveLogger(s)
+	options.Logger = a.serveLogger(s)
 	options.CacheSize = read(s, "cache-size", 0, parseCacheSize)
 	options.CacheTTL = read(s, "cache-ttl", 0, parsePositive)
 	options.TouchInterval, options.PurgeInterval = 0, 0
-	options.Logger = logger
 	if !a.flags.Changed("timeout") && a.getenv("KEYSTORE_TIMEOUT") == "" {
-		options.OpTimeout = 0 // the library's own: callers wait for the answer
+		options.OpTimeout = 0 // the library's own, for callers wait
 	}
 	config := server.Config{
 		Listen:          read(s, "listen", defaultListen, anyText),
@@ -58,13 +68,16 @@ func (a *app) serveSettings(cmd *cobra.Command) (*keystore.Options, server.Confi
 		KeyFile:         read(s, "tls-key", "", anyText),
 		SelfSigned:      s.given("tls-self-signed"),
 		Insecure:        s.given("insecure"),
+		Socket:          read(s, "socket", defaultSocket(rawURL), parseSocket),
 		TrustedProxies:  read(s, "trusted-proxy", nil, parsePrefixes),
 		MaxConnections:  read(s, "max-connections", 0, parseCount),
 		ShutdownTimeout: read(s, "shutdown-timeout", 0, parsePositive),
 		LogRequests:     s.given("log-requests"),
-		Logger:          logger,
+		Version:         buildVersion(),
+		Logger:          options.Logger,
 	}
-	return options, config, s.err
+	auditLog := read(s, "audit-log", "", anyText)
+	return served{options, config, auditLog}, s.err
 }
 
 // serveLogger writes to standard error, with the time, which nobody else may add.
@@ -111,6 +124,23 @@ func anyText(text string) (string, error) {
 		return "", problem("it is empty")
 	}
 	return text, nil
+}
+
+// defaultSocket is a file in the folder of a Badger store, which nobody else can
+// open meanwhile. Other stores need none.
+func defaultSocket(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil || schemeOf(rawURL) != "badger" || u.Path == "" {
+		return ""
+	}
+	return filepath.Join(filepath.FromSlash(u.Path), "keystore.sock")
+}
+
+func parseSocket(text string) (string, error) {
+	if text == "none" {
+		return "", nil
+	}
+	return anyText(text)
 }
 
 func parseCount(text string) (int, error) {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/socket"
 )
 
 // The names of endpoints.
@@ -53,33 +54,39 @@ func (s *server) httpServer(h http.Handler) *http.Server {
 	}
 }
 
-// open listens on everything, or on nothing.
-func (s *server) open() (endpoints []*endpoint, err error) {
+// open listens on everything, or on nothing. local is nil without Config.Socket.
+func (s *server) open() (endpoints []*endpoint, local net.Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, e := range endpoints {
 				err = errors.Join(err, e.listener.Close())
 			}
-			endpoints = nil
 		}
 	}()
-	main := &endpoint{name: nameMain, http: s.httpServer(s.mainHandler())}
-	if main.http.TLSConfig, err = s.config.tlsConfig(); err != nil {
-		return nil, err
+	add := func(name string, l net.Listener, h http.Handler) *endpoint {
+		e := &endpoint{name: name, listener: l, http: s.httpServer(h)}
+		endpoints = append(endpoints, e)
+		return e
 	}
-	if main.listener, err = s.config.listen(); err != nil {
-		return nil, err
+	secret, err := s.config.tlsConfig()
+	if err != nil {
+		return nil, nil, err
 	}
-	endpoints = append(endpoints, main)
+	l, err := s.config.listen()
+	if err != nil {
+		return nil, nil, err
+	}
+	add(nameMain, l, s.mainHandler()).http.TLSConfig = secret
 	if s.config.OpsListen != "" {
-		ops := &endpoint{name: nameOps, http: s.httpServer(s.opsHandler())}
-		if ops.listener, err = listenTCP(s.config.OpsListen); err != nil {
-			return endpoints, err
+		if l, err = listenTCP(s.config.OpsListen); err != nil {
+			return endpoints, nil, err
 		}
-		ops.listener = netutil.LimitListener(ops.listener, maxOpsConnections)
-		endpoints = append(endpoints, ops)
+		add(nameOps, netutil.LimitListener(l, maxOpsConnections), s.opsHandler())
 	}
-	return endpoints, nil
+	if s.config.Socket != "" {
+		local, err = socket.Listen(s.config.Socket)
+	}
+	return endpoints, local, err
 }
 
 const maxOpsConnections = 100

@@ -16,6 +16,7 @@ import (
 	"example.com/keystore"
 	"example.com/keystore/backend"
 	"example.com/keystore/httpauth"
+	"example.com/keystore/internal/socket"
 )
 
 // Config says how to serve. Of a zero value only Listen must be set.
@@ -27,12 +28,15 @@ type Config struct {
 	SelfSigned        bool   // TLS with a certificate made at the start, for trying out
 	Insecure          bool   // without TLS on an address that is not of this machine alone
 
+	Socket string // file of a unix socket that serves the store to other processes of this machine: see internal/socket; "": none
+
 	TrustedProxies  []netip.Prefix // whose X-Forwarded-For is believed
 	MaxConnections  int            // at a time; default 10 000
 	ShutdownTimeout time.Duration  // for requests under way at the end; default 10 s
 	LogRequests     bool           // a line a request at level info instead of debug
 
-	Logger *slog.Logger // default: discard
+	Version string       // of the program, for /metrics
+	Logger  *slog.Logger // default: discard
 
 	timeouts  timeouts        // zero: those of docs/serve.md
 	listening func(addresses) // told once, when everything listens
@@ -73,11 +77,12 @@ func (c Config) withDefaults() Config {
 }
 
 type server struct {
-	config Config
-	ks     *keystore.Keystore
-	auth   *httpauth.Auth
-	log    *slog.Logger
-	ready  *readiness
+	config  Config
+	backend backend.Backend
+	ks      *keystore.Keystore
+	auth    *httpauth.Auth
+	log     *slog.Logger
+	ready   *readiness
 }
 
 func newServer(b backend.Backend, o *keystore.Options, c Config) (*server, error) {
@@ -92,12 +97,12 @@ func newServer(b backend.Backend, o *keystore.Options, c Config) (*server, error
 	if err != nil {
 		return nil, errors.Join(err, ks.Close())
 	}
-	return &server{config: c, ks: ks, auth: auth, log: c.Logger, ready: newReadiness(ks)}, nil
+	return &server{config: c, backend: b, ks: ks, auth: auth, log: c.Logger, ready: newReadiness(ks)}, nil
 }
 
 // run listens, serves until ctx ends or a listener fails, and ends.
 func (s *server) run(ctx context.Context) error {
-	endpoints, err := s.open()
+	endpoints, local, err := s.open()
 	if err != nil {
 		return err
 	}
@@ -111,6 +116,13 @@ func (s *server) run(ctx context.Context) error {
 			}
 		})
 	}
+	if local != nil {
+		done.Go(func() {
+			if err := s.serveSocket(serving, local); err != nil {
+				fail(err)
+			}
+		})
+	}
 	s.announce(endpoints)
 	<-serving.Done()
 	s.end(endpoints)
@@ -119,6 +131,17 @@ func (s *server) run(ctx context.Context) error {
 		return nil
 	}
 	return context.Cause(serving)
+}
+
+// serveSocket lets other processes of this machine work on the store until ctx
+// ends. What they have changed is read again before they hear that it is done, so
+// that their revocations hold here at once.
+func (s *server) serveSocket(ctx context.Context, l net.Listener) error {
+	changed := func(ctx context.Context, id string) { _, _ = s.ks.Get(ctx, id) }
+	if err := socket.Serve(ctx, l, socket.Handler(s.backend, changed), s.log); err != nil {
+		return fmt.Errorf("serving the socket failed: %w", err)
+	}
+	return nil
 }
 
 func (s *server) announce(endpoints []*endpoint) {
