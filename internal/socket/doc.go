@@ -1,0 +1,12 @@
+// Package socket serves a store to other processes of this machine, over a Unix
+// socket that only its user may open: a server that holds a Badger folder lets the
+// command-line tool in.
+//
+// The protocol is HTTP/1.1. POST /hello answers a [hello] as CBOR (RFC 8949); each
+// method of [backend.Backend] but Close is a POST below /v1/, with its arguments in
+// the body and a [reply] as the answer. /v1/watch and /v1/backup answer a sequence
+// of CBOR items that ends with the connection or says itself that it is complete.
+//
+// Who may open the socket may do what the methods do: read and change every record,
+// and make keys valid. There is no other check than the mode of its file, 0600.
+package socket

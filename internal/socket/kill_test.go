@@ -1,0 +1,5 @@
+package socket_test
+
+const servedPath = "KEYSTORE_SOCKET_TEST_PATH"
+
+func serveForever(string) {}
