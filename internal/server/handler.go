@@ -30,4 +30,5 @@ func (s *server) opsHandler() http.Handler {
 func (s *server) addOps(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", healthz)
 	mux.Handle("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", s.metrics.handler())
 }

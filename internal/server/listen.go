@@ -40,7 +40,7 @@ const (
 	maxStreams = 100 // of HTTP/2, on one connection
 )
 
-func (s *server) httpServer(h http.Handler) *http.Server {
+func (s *server) httpServer(name string, h http.Handler) *http.Server {
 	t := s.config.timeouts
 	return &http.Server{
 		Handler:           h,
@@ -50,6 +50,7 @@ func (s *server) httpServer(h http.Handler) *http.Server {
 		IdleTimeout:       t.idle,
 		MaxHeaderBytes:    maxHeader,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ConnState:         s.metrics.connState(name),
 		ErrorLog:          errorLog(s.log),
 	}
 }
@@ -64,7 +65,7 @@ func (s *server) open() (endpoints []*endpoint, local net.Listener, err error) {
 		}
 	}()
 	add := func(name string, l net.Listener, h http.Handler) *endpoint {
-		e := &endpoint{name: name, listener: l, http: s.httpServer(h)}
+		e := &endpoint{name: name, listener: l, http: s.httpServer(name, h)}
 		endpoints = append(endpoints, e)
 		return e
 	}

@@ -23,10 +23,12 @@ func (s *server) wrap(next http.Handler) http.Handler {
 			if value := recover(); value != nil {
 				s.panicked(answer, value)
 			}
+			took, route, method := time.Since(began), routeOf(r), methodOf(r)
+			s.metrics.answered(route, method, answer.code(), took)
 			if s.log.Enabled(r.Context(), level) {
 				s.log.LogAttrs(r.Context(), level, "request", // neither path nor query: both may hold a token
-					slog.String("route", routeOf(r)), slog.String("method", methodOf(r)), slog.Int("status", answer.code()),
-					slog.Duration("took", time.Since(began)), slog.String("client", s.auth.ClientAddr(r).String()))
+					slog.String("route", route), slog.String("method", method), slog.Int("status", answer.code()),
+					slog.Duration("took", took), slog.String("client", s.auth.ClientAddr(r).String()))
 			}
 		}()
 		next.ServeHTTP(answer, r)

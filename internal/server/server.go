@@ -83,13 +83,21 @@ type server struct {
 	auth    *httpauth.Auth
 	log     *slog.Logger
 	ready   *readiness
+	metrics *metrics
 }
 
 func newServer(b backend.Backend, o *keystore.Options, c Config) (*server, error) {
-	ks, err := keystore.New(b, o)
+	var options keystore.Options
+	if o != nil {
+		options = *o
+	}
+	m := newMetrics(c.Version, options.Observer)
+	options.Observer = m
+	ks, err := keystore.New(b, &options)
 	if err != nil {
 		return nil, err
 	}
+	m.watch(ks)
 	_, isUnix := c.unixPath() // who comes over it is on this machine: a proxy
 	auth, err := httpauth.New(ks, &httpauth.Options{
 		Realm: "keystore", TrustedProxies: c.TrustedProxies, TrustUnix: isUnix, Logger: c.Logger,
@@ -97,7 +105,7 @@ func newServer(b backend.Backend, o *keystore.Options, c Config) (*server, error
 	if err != nil {
 		return nil, errors.Join(err, ks.Close())
 	}
-	return &server{config: c, backend: b, ks: ks, auth: auth, log: c.Logger, ready: newReadiness(ks)}, nil
+	return &server{config: c, backend: b, ks: ks, auth: auth, log: c.Logger, ready: newReadiness(ks), metrics: m}, nil
 }
 
 // run listens, serves until ctx ends or a listener fails, and ends.
@@ -123,7 +131,7 @@ func (s *server) run(ctx context.Context) error {
 			}
 		})
 	}
-	s.announce(endpoints)
+	s.announce(endpoints, local)
 	<-serving.Done()
 	s.end(endpoints)
 	done.Wait()
@@ -144,11 +152,14 @@ func (s *server) serveSocket(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-func (s *server) announce(endpoints []*endpoint) {
+func (s *server) announce(endpoints []*endpoint, local net.Listener) {
 	at := make(addresses)
 	for _, e := range endpoints {
 		at[e.name] = e.listener.Addr()
 		s.log.Info("listening", "for", e.name, "address", e.listener.Addr().String(), "tls", e.http.TLSConfig != nil)
+	}
+	if local != nil {
+		s.log.Info("listening", "for", "socket", "address", local.Addr().String())
 	}
 	if s.config.listening != nil {
 		s.config.listening(at)
