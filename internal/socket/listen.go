@@ -72,6 +72,9 @@ func listen(path string) (net.Listener, error) {
 
 // vacant reports whether a server may listen at path.
 func vacant(path string) error {
+	if err := withShort(path, func(string) error { return nil }); err != nil { // clients could not reach it
+		return err
+	}
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

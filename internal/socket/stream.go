@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -27,13 +28,17 @@ func streaming(w http.ResponseWriter, r *http.Request) (s *stream, end func(), e
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(r.Context())
+	control := http.NewResponseController(w)
 	end = cancel
 	if ending, ok := ctx.Value(endingKey{}).(context.Context); ok {
-		stop := context.AfterFunc(ending, cancel)
+		stop := context.AfterFunc(ending, func() {
+			cancel()
+			_ = control.SetWriteDeadline(time.Now()) // the client may not be reading
+		})
 		end = func() { stop(); cancel() }
 	}
 	w.Header().Set("Content-Type", "application/cbor-seq")
-	return &stream{ctx, encoding.NewEncoder(w), http.NewResponseController(w).Flush}, end, nil
+	return &stream{ctx, encoding.NewEncoder(w), control.Flush}, end, nil
 }
 
 // send sends an item at once.
