@@ -17,6 +17,7 @@ import (
 	"example.com/keystore"
 	_ "example.com/keystore/badger"
 	"example.com/keystore/internal/testserver"
+	_ "example.com/keystore/memory"
 	_ "example.com/keystore/redis"
 )
 
@@ -149,7 +150,7 @@ func TestKeys(t *testing.T) {
 					{"GET", "/else?api_key=" + none.token, nil, nil, refusal{401, `Bearer realm="keystore"`}},
 					{"GET", "/else", []string{"X-Key-Id: " + none.ID, "X-Key-Scopes: *"}, nil, refusal{401, `Bearer realm="keystore"`}},
 				} {
-					reply := send(t, s.proxy.Addr(), c.method, c.path, c.lines, "")
+					reply := s.send(t, c.method, c.path, c.lines, "")
 					about := []any{"%s %s %q: %s", c.method, c.path, c.lines, reply.body}
 					if c.key == nil {
 						require.Equal(t, c.refused.status, reply.StatusCode, about...)

@@ -38,7 +38,7 @@ func TestWhatIsAskedAndPassedOn(t *testing.T) {
 			if c.method == "GET" || c.method == "HEAD" {
 				body = ""
 			}
-			reply := send(t, s.proxy.Addr(), c.method, c.path, []string{
+			reply := s.send(t, c.method, c.path, []string{
 				bearer("one"), "X-API-Key: three", "X-API-Key: four", "Cookie: session=1",
 				"X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2", "X-Original-URI: /healthz", "Accept: text/plain",
 			}, body)

@@ -23,6 +23,7 @@ import (
 type site struct {
 	proxy proxy
 	app   *recorder
+	from  string // the address of the client, "" for that of the system's choice
 }
 
 type proxy interface {
@@ -147,12 +148,19 @@ type reply struct {
 
 // send sends a request byte for byte as given, on a connection of its own. Lines are
 // those of the header besides Host.
-func send(t *testing.T, addr, method, path string, lines []string, body string) *reply {
+func (s *site) send(t *testing.T, method, path string, lines []string, body string) *reply {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
+	dialer := net.Dialer{Timeout: patience}
+	if s.from != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(s.from)}
+	}
+	conn, err := dialer.DialContext(t.Context(), "tcp", s.proxy.Addr())
+	if err != nil && s.from != "" {
+		t.Skipf("this system has not the address %s: %v", s.from, err)
+	}
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	head := slices.Concat([]string{method + " " + path + " HTTP/1.1", "Host: app.example", "Connection: close"}, lines)
 	if body != "" {
 		head = append(head, fmt.Sprint("Content-Length: ", len(body)))
@@ -169,7 +177,7 @@ func send(t *testing.T, addr, method, path string, lines []string, body string) 
 
 func (s *site) get(t *testing.T, path string, lines ...string) *reply {
 	t.Helper()
-	return send(t, s.proxy.Addr(), http.MethodGet, path, lines, "")
+	return s.send(t, http.MethodGet, path, lines, "")
 }
 
 func bearer(token string) string { return "Authorization: Bearer " + token }
