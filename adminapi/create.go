@@ -1,0 +1,102 @@
+package adminapi
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"example.com/keystore"
+)
+
+type createRequest struct {
+	Owner       string     `json:"owner,omitempty" doc:"Required of who may manage the keys of all owners." maxLength:"256"`
+	Name        string     `json:"name,omitempty" maxLength:"128"`
+	Description string     `json:"description,omitempty" maxLength:"1024"`
+	Scopes      []string   `json:"scopes,omitempty" nullable:"false" maxItems:"64"`
+	Metadata    entries    `json:"metadata,omitempty" doc:"Names that begin with keystore: are reserved." maxProperties:"64"`
+	ExpiresAt   *timestamp `json:"expires_at,omitempty" doc:"Either this or ttl_seconds, or neither for the default of the server; the caller's own end, if that is sooner."`
+	TTLSeconds  *seconds   `json:"ttl_seconds,omitempty" doc:"The lifetime from now on, at least 1." minimum:"1"`
+}
+
+func (c *call) create() (answer, error) {
+	var req createRequest
+	if err := decode(c.body, &req); err != nil {
+		return answer{}, err
+	}
+	p := keystore.KeyParams{Owner: req.Owner, Name: req.Name, Description: req.Description, Scopes: req.Scopes, AllowReserved: c.grant.Reserved}
+	if own := c.grant.Owner; own != "" {
+		if p.Owner != "" && p.Owner != own {
+			return answer{}, beyond("body.owner", "You may only make keys of your own.")
+		}
+		p.Owner = own
+	}
+	if len(req.Metadata) > 0 && !c.grant.Metadata {
+		return answer{}, beyond("body.metadata", "You may not set metadata.")
+	}
+	var err error
+	if p.Metadata, err = newMetadata(req.Metadata); err != nil {
+		return answer{}, err
+	}
+	if err := c.lifetime(&p, &req); err != nil {
+		return answer{}, err
+	}
+	if err := c.grant.holds(p.Scopes, p.ExpiresAt); err != nil {
+		return answer{}, err
+	}
+	token, k, err := c.ks.Generate(c.r.Context(), p)
+	switch {
+	case errors.Is(err, keystore.ErrUnknownOutcome):
+		return answer{}, unsettled{err, token, k}
+	case err != nil:
+		return answer{}, err
+	}
+	out := tokenAnswer(token, k)
+	out.header["Location"] = c.base + "/keys/" + k.ID
+	return out, nil
+}
+
+// lifetime sets when the key expires. Under a grant with a bound that is always a
+// time, so that what is compared with the bound is what is written.
+func (c *call) lifetime(p *keystore.KeyParams, req *createRequest) error {
+	bound := c.grant.ExpiresAt
+	switch {
+	case req.TTLSeconds != nil && req.ExpiresAt != nil:
+		return invalid("body.ttl_seconds", "There is an expires_at too.")
+	case req.TTLSeconds != nil && req.TTLSeconds.Duration == 0:
+		return invalid("body.ttl_seconds", "It is 0.")
+	case req.ExpiresAt != nil:
+		p.ExpiresAt = req.ExpiresAt.Time
+	case req.TTLSeconds != nil && bound.IsZero():
+		p.TTL = req.TTLSeconds.Duration
+	case req.TTLSeconds != nil:
+		p.ExpiresAt = time.Now().Add(req.TTLSeconds.Duration)
+	case !bound.IsZero():
+		p.ExpiresAt = c.ks.DefaultExpiry()
+		if later(p.ExpiresAt, bound) {
+			p.ExpiresAt = bound
+		}
+	}
+	return nil
+}
+
+// entries are metadata in which null can be told from "".
+type entries map[string]*string
+
+// reservedMetadata begins the names of metadata that is the API's own.
+const reservedMetadata = "keystore:"
+
+func newMetadata(from entries) (map[string]string, error) {
+	m := make(map[string]string, len(from))
+	for name, value := range from {
+		if value == nil {
+			return nil, invalid("body.metadata", "A value is null.")
+		}
+		if strings.HasPrefix(name, reservedMetadata) {
+			return nil, errReservedMetadata
+		}
+		m[name] = *value
+	}
+	return m, nil
+}
+
+var errReservedMetadata = invalid("body.metadata", "Names that begin with keystore: are reserved.")

@@ -1,0 +1,70 @@
+package adminapi
+
+import (
+	"errors"
+
+	"example.com/keystore"
+)
+
+// rotateTries is how often a rotation is checked and tried while others change the
+// key.
+const rotateTries = 16
+
+type rotateRequest struct {
+	GraceSeconds seconds    `json:"grace_seconds" doc:"For how long the old token works on; 0 ends it at once."`
+	ExpiresAt    *timestamp `json:"expires_at,omitempty" doc:"Of the key from now on; absent: unchanged."`
+}
+
+// rotate checks the key that it read and rotates that revision of it, so that
+// nobody adds a scope in between.
+func (c *call) rotate() (answer, error) {
+	var req rotateRequest
+	if err := decode(c.body, &req); err != nil {
+		return answer{}, err
+	}
+	var p keystore.RotateParams
+	if req.ExpiresAt != nil {
+		p.ExpiresAt = req.ExpiresAt.Time
+	}
+	for range rotateTries {
+		k, err := c.keys.Get(c.r.Context(), c.id)
+		if err != nil {
+			return answer{}, err
+		}
+		if !c.match.holds(k.Revision()) {
+			return answer{}, errPrecondition
+		}
+		if err := c.mayRotate(k, &p); err != nil {
+			return answer{}, err
+		}
+		p.IfRevision = k.Revision()
+		token, k, err := c.keys.Rotate(c.r.Context(), c.id, req.GraceSeconds.Duration, &p)
+		switch {
+		case errors.Is(err, keystore.ErrConflict):
+			continue
+		case errors.Is(err, keystore.ErrUnknownOutcome):
+			return answer{}, unsettled{err, token, k}
+		case err != nil:
+			return answer{}, err
+		}
+		return tokenAnswer(token, k), nil
+	}
+	return answer{}, errConflict
+}
+
+// mayRotate: a rotation hands out a token of the key. A key may rotate itself,
+// whatever its scopes, for who presented its current secret has such a token.
+func (c *call) mayRotate(k keystore.Key, p *keystore.RotateParams) error {
+	expiresAt := k.ExpiresAt
+	if !p.ExpiresAt.IsZero() {
+		expiresAt = p.ExpiresAt
+	}
+	if k.ID == c.grant.KeyID && k.Generation == c.grant.KeyGeneration {
+		return c.grant.reaches(expiresAt)
+	}
+	var scopes []string
+	for scope := range k.Scopes.All() {
+		scopes = append(scopes, scope)
+	}
+	return c.grant.holds(scopes, expiresAt)
+}
