@@ -25,7 +25,7 @@ func (a *Auth) credential(r *http.Request) (token string, known bool, refusal *F
 			}
 		}
 	}
-	for _, name := range a.opts.Headers {
+	for _, name := range a.headers {
 		if fields := r.Header[name]; len(fields) > 0 {
 			token, found = fields[0], found+len(fields)
 		}
@@ -107,7 +107,7 @@ func (a *Auth) strip(r *http.Request) {
 			delete(r.Header, "Authorization")
 		}
 	}
-	for _, name := range a.opts.Headers {
+	for _, name := range a.headers {
 		delete(r.Header, name)
 	}
 	if name := a.opts.QueryParameter; name != "" {

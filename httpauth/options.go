@@ -94,16 +94,14 @@ func checkCredentials(o *Options) error {
 	}
 	o.Headers = slices.Clone(o.Headers)
 	for i, name := range o.Headers {
-		canonical := http.CanonicalHeaderKey(name)
 		switch {
 		case !isToken(name):
 			return invalid("Headers", "field name number %d is not one", i+1)
-		case canonical == "Authorization":
+		case strings.EqualFold(name, "Authorization"):
 			return invalid("Headers", "Authorization holds a scheme and a key; it is read unless NoBearer is set")
-		case slices.Contains(o.Headers[:i], canonical):
+		case slices.ContainsFunc(o.Headers[:i], func(before string) bool { return strings.EqualFold(before, name) }):
 			return invalid("Headers", "field name number %d is there twice", i+1)
 		}
-		o.Headers[i] = canonical
 	}
 	if o.NoBearer && len(o.Headers) == 0 && o.QueryParameter == "" {
 		return invalid("NoBearer", "no place is left where a key may stand")

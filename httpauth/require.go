@@ -17,6 +17,7 @@ import (
 type Auth struct {
 	ks         *keystore.Keystore
 	opts       Options
+	headers    []string // Options.Headers, canonical
 	scheme     string   // of challenges
 	errMissing *Failure // 401 without credentials
 	throttle   *throttle
@@ -41,6 +42,9 @@ func New(ks *keystore.Keystore, o *Options) (*Auth, error) {
 		errMissing: missing(&opts),
 		throttle:   newThrottle(&opts),
 		outages:    rate.Sometimes{Interval: time.Second},
+	}
+	for _, name := range opts.Headers {
+		a.headers = append(a.headers, http.CanonicalHeaderKey(name))
 	}
 	if opts.NoBearer {
 		a.scheme = "ApiKey" // not registered, but RFC 9110, section 15.5.2, asks for a challenge

@@ -1,0 +1,141 @@
+package httpauth
+
+import (
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/keystore"
+)
+
+func TestTheHandlerFindsTheKey(t *testing.T) {
+	s := newService(t, nil)
+	token, key := s.generate(keystore.KeyParams{Owner: "bob", Scopes: []string{"orders:*"}})
+	_, rotated, err := s.ks.Rotate(t.Context(), key.ID, 1<<40, nil)
+	require.NoError(t, err)
+	ran := 0
+	h := s.Require("orders:read")(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ran++
+		got, ok := KeyFrom(r.Context())
+		assert.True(t, ok)
+		assert.Equal(t, rotated.ID, got.ID)
+		assert.Equal(t, "bob", got.Owner)
+		result, ok := ResultFrom(r.Context())
+		assert.True(t, ok)
+		assert.Equal(t, 1, result.Generation, "of the secret presented")
+		assert.Equal(t, 2, result.Key.Generation)
+		assert.Equal(t, key.ID, keystore.ActorFrom(r.Context()))
+		assert.Equal(t, "r1", keystore.RequestIDFrom(r.Context()), "what the context held before")
+	}))
+	r := newRequest("/", "X-API-Key: "+token)
+	serve(h, r.WithContext(keystore.WithRequestID(r.Context(), "r1")))
+	assert.Equal(t, 1, ran)
+
+	_, ok := KeyFrom(t.Context())
+	assert.False(t, ok)
+	with(h, otherToken)
+	assert.Equal(t, 1, ran, "the handler ran without a key")
+}
+
+func TestAnActorThatIsSetStays(t *testing.T) {
+	s := newService(t, nil)
+	h := s.Require()(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, keystore.ActorFrom(r.Context())) }))
+	r := newRequest("/", "X-API-Key: "+s.key())
+	w := serve(h, r.WithContext(keystore.WithActor(r.Context(), "operator")))
+	assert.Equal(t, "operator", w.Body.String())
+}
+
+func TestRequireWithinRequire(t *testing.T) {
+	s := newService(t, &Options{StripCredential: true}, uncached)
+	token := s.key("a")
+	assert.Equal(t, 200, with(s.Require()(s.Require("a")(greet)), token).Code)
+	assert.Equal(t, 1, s.calls(), "looked up once")
+	assert.Equal(t, 403, with(s.Require()(s.Require("b")(greet)), token).Code)
+	assert.Equal(t, 401, with(s.Require()(s.another(nil).Require()(greet)), token).Code, "another Auth decides for itself, and the credential is gone")
+}
+
+func TestMalformedScopes(t *testing.T) {
+	s := newService(t, nil)
+	token := s.key("*")
+	for _, scope := range []string{"", "a b", "a:*", "*", `a"`, "a,b", "a\n", token} {
+		func() {
+			defer func() {
+				text, ok := recover().(string)
+				require.True(t, ok, "Require(%q) did not panic", scope)
+				assert.Contains(t, text, "scope")
+				assert.NotContains(t, text, token)
+			}()
+			s.Require("a", scope)
+		}()
+		_, err := s.Check(newRequest("/", "X-API-Key: "+token), "a", scope)
+		var failure *Failure
+		require.ErrorAs(t, err, &failure)
+		assert.Equal(t, 500, failure.Status)
+		assert.Equal(t, CodeMisconfigured, failure.Code)
+	}
+	assert.Panics(t, func() { s.Require("a")(nil) })
+
+	scopes := []string{"a"}
+	h := s.Require(scopes...)(greet)
+	scopes[0] = "keystore:admin"
+	assert.Equal(t, 200, with(h, token).Code, "the slice is the caller's again")
+}
+
+func TestOptionsThatCannotBe(t *testing.T) {
+	s := newService(t, nil)
+	for _, c := range []struct {
+		field string
+		o     Options
+	}{
+		{"Headers", Options{Headers: []string{""}}},
+		{"Headers", Options{Headers: []string{"X Key"}}},
+		{"Headers", Options{Headers: []string{"X-Key:"}}},
+		{"Headers", Options{Headers: []string{"X-Key\r\nX: y"}}},
+		{"Headers", Options{Headers: []string{"Ключ"}}},
+		{"Headers", Options{Headers: []string{"authorization"}}},
+		{"Headers", Options{Headers: []string{"X-Key", "x-key"}}},
+		{"NoBearer", Options{NoBearer: true, Headers: []string{}}},
+		{"Open", Options{Open: []string{""}}},
+		{"Open", Options{Open: []string{"healthz"}}},
+		{"Open", Options{Open: []string{"/docs/"}}},
+		{"Open", Options{Open: []string{"//"}}},
+		{"Open", Options{Open: []string{"/a/../b"}}},
+		{"Open", Options{Open: []string{"/a%2fb"}}},
+		{"Open", Options{Open: []string{"/*"}}},
+		{"Open", Options{Open: []string{"/{id}"}}},
+		{"Open", Options{Open: []string{"/a;b"}}},
+		{"Open", Options{Open: []string{"/a?b"}}},
+		{"RetryAfter", Options{RetryAfter: -1}},
+		{"FailuresPerSecond", Options{FailuresPerSecond: nan()}},
+		{"FailuresPerSecond", Options{FailuresPerSecond: 1 / zero()}},
+		{"FailureBurst", Options{FailureBurst: -1}},
+		{"MaxClients", Options{MaxClients: -1}},
+		{"TrustedProxies", Options{TrustedProxies: prefixes("10.0.0.0/8", "")}},
+		{"ForwardedHeader", Options{ForwardedHeader: "X Forwarded"}},
+		{"ForwardedHeader", Options{ForwardedHeader: "forwarded"}},
+	} {
+		a, err := New(s.ks, &c.o)
+		assert.Nil(t, a)
+		var field *keystore.FieldError
+		require.ErrorAs(t, err, &field, "%+v", c.o)
+		assert.Equal(t, c.field, field.Field, "%v", err)
+		assert.ErrorIs(t, err, keystore.ErrInvalid)
+	}
+	_, err := New(nil, nil)
+	assert.ErrorIs(t, err, keystore.ErrInvalid)
+
+	o := Options{Headers: []string{"x-key"}, Open: []string{"/a"}, TrustedProxies: prefixes("10.0.0.0/8")}
+	a, err := New(s.ks, &o)
+	require.NoError(t, err)
+	assert.Equal(t, "x-key", o.Headers[0], "the caller's options were changed")
+	o.Headers[0], o.Open[0], o.TrustedProxies[0] = "X-Other", "/b", prefixes("0.0.0.0/0")[0]
+	assert.Equal(t, 200, serve(a.Require()(greet), newRequest("/", "X-Key: "+s.key())).Code)
+	assert.Equal(t, 401, serve(a.Require()(greet), newRequest("/b")).Code)
+	assert.False(t, a.trusts(addr("192.0.2.1")))
+}
+
+func zero() float64 { return 0 }
+func nan() float64  { return zero() / zero() }
