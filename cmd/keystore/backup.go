@@ -14,6 +14,7 @@ import (
 	"example.com/keystore"
 	"example.com/keystore/backend"
 	"example.com/keystore/badger"
+	"example.com/keystore/internal/socket"
 )
 
 // What a driver must offer for the two commands.
@@ -69,15 +70,19 @@ func (a *app) backupToFile(cmd *cobra.Command, path string) error {
 // writeBackup writes a backup of the store. A failure of the store is told from
 // one of what it is written to.
 func (a *app) writeBackup(cmd *cobra.Command, out *countingWriter) error {
-	return a.withBackend(cmd, mustExist, func(_ context.Context, b backend.Backend) error {
+	return a.withBackend(cmd, mustExist, func(ctx context.Context, b backend.Backend) error {
 		from, ok := b.(backupper)
 		if !ok {
 			return errNoBackup()
 		}
+		stop := context.AfterFunc(ctx, func() { a.closeBackend(b) }) // ends a backup of which nothing comes
+		defer stop()
 		err := from.Backup(out)
 		switch {
 		case out.err != nil:
 			return out.err
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err()
 		case err != nil:
 			return unavailableStore(err)
 		}
@@ -165,7 +170,10 @@ func checkBackup(in *endingReader) error {
 func (a *app) readBackup(cmd *cobra.Command, in *endingReader) error {
 	return a.withBackend(cmd, mayCreate, func(_ context.Context, b backend.Backend) error {
 		into, ok := b.(restorer)
-		if !ok {
+		switch {
+		case socket.Served(b):
+			return errServed()
+		case !ok:
 			return errNoBackup()
 		}
 		err := into.Restore(in)

@@ -10,6 +10,7 @@ import (
 
 	"example.com/keystore"
 	"example.com/keystore/badger"
+	"example.com/keystore/internal/socket"
 )
 
 // copyFlags are those of copy.
@@ -114,6 +115,9 @@ func (a *app) copyStores(ctx context.Context, fromURL, toURL string, f copyFlags
 		return named("TO", err)
 	}
 	defer a.closeBackend(to)
+	if socket.Same(from, to) {
+		return errSameStore()
+	}
 
 	var problems []error
 	finished := true

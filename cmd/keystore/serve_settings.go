@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -127,10 +128,10 @@ func anyText(text string) (string, error) {
 }
 
 // defaultSocket is a file in the folder of a Badger store, which nobody else can
-// open meanwhile. Other stores need none.
+// open meanwhile. Other stores need none, and on Windows there are no such sockets.
 func defaultSocket(rawURL string) string {
 	u, err := url.Parse(rawURL)
-	if err != nil || schemeOf(rawURL) != "badger" || u.Path == "" {
+	if err != nil || schemeOf(rawURL) != "badger" || u.Path == "" || runtime.GOOS == "windows" {
 		return ""
 	}
 	return filepath.Join(filepath.FromSlash(u.Path), "keystore.sock")

@@ -36,7 +36,7 @@ func (a *app) withStore(cmd *cobra.Command, absent absence, do func(context.Cont
 		return err
 	}
 	ctx := cmd.Context()
-	ks, err := keystore.Open(ctx, rawURL, options)
+	ks, err := beside(rawURL, func(rawURL string) (*keystore.Keystore, error) { return keystore.Open(ctx, rawURL, options) })
 	if err != nil {
 		return openError(err)
 	}
@@ -62,7 +62,8 @@ func (a *app) withBackend(cmd *cobra.Command, absent absence, do func(context.Co
 }
 
 func (a *app) openBackend(ctx context.Context, rawURL string) (backend.Backend, error) {
-	b, err := backend.Open(ctx, rawURL, &backend.OpenOptions{Logger: a.logger()})
+	o := &backend.OpenOptions{Logger: a.logger()}
+	b, err := beside(rawURL, func(rawURL string) (backend.Backend, error) { return backend.Open(ctx, rawURL, o) })
 	switch {
 	case errors.Is(err, backend.ErrInvalidURL):
 		return nil, openError(fmt.Errorf("%w URL: %w", keystore.ErrInvalid, err))
@@ -167,7 +168,8 @@ func openError(err error) error {
 			who = fmt.Sprintf("another process, perhaps the one with pid %d", locked.PID)
 		}
 		return unavailable(err, "the folder is open in "+who+", and belongs to one process at a time: "+
-			"stop that program for the moment, or have it manage its keys itself, through the library")
+			"stop that program for the moment, or have it manage its keys itself, through the library. "+
+			"Beside 'keystore serve' every command works")
 	case errors.Is(err, badger.ErrNoStore):
 		return unavailable(err, "the folder holds no store: is its URL right, and its disk mounted? "+
 			"Only generate, restore and, in TO, copy make a new one")

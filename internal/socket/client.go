@@ -97,12 +97,19 @@ var (
 	_ backupper       = watchableWithBackup{}
 )
 
-// serverID is promoted to all that Open returns.
+// served is what Open returns, whatever else it is.
+type served interface{ serverID() string }
+
 func (c *client) serverID() string { return c.server }
+
+// Served reports whether b is a handle that Open made.
+func Served(b backend.Backend) bool {
+	_, ok := b.(served)
+	return ok
+}
 
 // Same reports whether two backends are handles that Open made to one server.
 func Same(a, b backend.Backend) bool {
-	type served interface{ serverID() string }
 	x, isA := a.(served)
 	y, isB := b.(served)
 	return isA && isB && x.serverID() == y.serverID()

@@ -378,6 +378,8 @@ func TestSame(t *testing.T) {
 	path, _ := serve(t, store, nil)
 	a, b := open(t, path), open(t, path)
 	require.True(t, socket.Same(a, b))
+	require.True(t, socket.Served(a))
+	require.False(t, socket.Served(store))
 	require.False(t, socket.Same(a, served(t, store)), "another server")
 	require.False(t, socket.Same(a, store))
 	require.False(t, socket.Same(store, store))
