@@ -2,23 +2,35 @@ package server
 
 import (
 	"net/http"
+	"strings"
+
+	"example.com/keystore/adminapi"
 )
 
 // mainHandler serves what carries tokens, and the rest unless that has a listener
-// of its own.
-func (s *server) mainHandler() http.Handler {
+// of its own. The mux is only asked for what is fixed: it would clean the paths of
+// others, or redirect.
+func (s *server) mainHandler() (http.Handler, error) {
+	admin, err := adminapi.New(s.ks, &adminapi.Options{Auth: s.auth, BasePath: apiPath, Logger: s.log})
+	if err != nil {
+		return nil, err
+	}
+	admin = http.StripPrefix(apiPath, admin)
+	verify := Verify(s.auth)
 	mux := http.NewServeMux()
 	if s.config.OpsListen == "" {
 		s.addOps(mux)
 	}
-	verify := Verify(s.auth)
 	return s.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isVerify(r) {
+		switch {
+		case isVerify(r):
 			verify.ServeHTTP(w, r)
-			return
+		case strings.HasPrefix(r.URL.Path, apiPath+"/"):
+			admin.ServeHTTP(w, r)
+		default:
+			mux.ServeHTTP(w, r)
 		}
-		mux.ServeHTTP(w, r)
-	}))
+	})), nil
 }
 
 func (s *server) opsHandler() http.Handler {

@@ -73,11 +73,15 @@ func (s *server) open() (endpoints []*endpoint, local net.Listener, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	handler, err := s.mainHandler()
+	if err != nil {
+		return nil, nil, err
+	}
 	l, err := s.config.listen()
 	if err != nil {
 		return nil, nil, err
 	}
-	add(nameMain, l, s.mainHandler()).http.TLSConfig = secret
+	add(nameMain, l, handler).http.TLSConfig = secret
 	if s.config.OpsListen != "" {
 		if l, err = listenTCP(s.config.OpsListen); err != nil {
 			return endpoints, nil, err
@@ -94,16 +98,14 @@ const maxOpsConnections = 100
 
 // listen listens for requests that carry tokens.
 func (c *Config) listen() (net.Listener, error) {
-	path, isUnix := c.unixPath()
-	var l net.Listener
-	var err error
-	if isUnix {
-		l, err = listenUnix(path)
-	} else {
-		if err = c.checkAddress(); err == nil {
-			l, err = listenTCP(c.Listen)
-		}
+	if err := c.checkAddress(); err != nil {
+		return nil, err
 	}
+	open, address := listenTCP, c.Listen
+	if path, isUnix := c.unixPath(); isUnix {
+		open, address = listenUnix, path
+	}
+	l, err := open(address)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +118,9 @@ func (c *Config) unixPath() (string, bool) { return strings.CutPrefix(c.Listen, 
 // checkAddress refuses to send tokens in the clear over a network, unless the
 // operator wants it.
 func (c *Config) checkAddress() error {
+	if path, isUnix := c.unixPath(); isUnix && path != "" {
+		return nil
+	}
 	addr, err := net.ResolveTCPAddr("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("%w address to listen on: it is host:port or unix:/path", keystore.ErrInvalid)
