@@ -85,13 +85,21 @@ func cutLast(list string) (before, last string, more bool) {
 
 // parseAddr reads an address with or without a port, brackets and a zone.
 func parseAddr(s string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
-	if err != nil {
-		withPort, err := netip.ParseAddrPort(s)
-		if err != nil {
-			return netip.Addr{}, false
-		}
+	var addr netip.Addr
+	var err error
+	inner, bracketed := strings.CutPrefix(s, "[")
+	switch {
+	case bracketed && strings.HasSuffix(inner, "]"):
+		addr, err = netip.ParseAddr(inner[:len(inner)-1])
+	case bracketed || strings.Count(s, ":") == 1: // without a port an IPv6 address has two colons at least
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(s)
 		addr = withPort.Addr()
+	default:
+		addr, err = netip.ParseAddr(s)
+	}
+	if err != nil {
+		return netip.Addr{}, false
 	}
 	return addr.Unmap().WithZone(""), true
 }
