@@ -45,7 +45,11 @@ func (c *call) list() (answer, error) {
 			part = min(maxLimit, left)
 		}
 		keys, next, err := c.keys.List(c.r.Context(), keystore.ListParams{Owner: l.owner, After: l.after, Limit: part})
-		if err != nil && !errors.Is(err, keystore.ErrCorrupt) {
+		var field *keystore.FieldError
+		switch {
+		case errors.As(err, &field):
+			return answer{}, invalid(strings.Replace(location(field.Field), "body.", "query.", 1), sentence(field.Problem))
+		case err != nil && !errors.Is(err, keystore.ErrCorrupt):
 			return answer{}, err
 		}
 		left -= part
