@@ -204,3 +204,14 @@ func prefixes(texts ...string) (list []netip.Prefix) {
 	}
 	return list
 }
+
+// unwatched is a backend that cannot tell of changes, so that only the age of
+// what is cached makes a revocation hold.
+type unwatched struct{ backend.Backend }
+
+// serveOnUnwatched starts a server that hears of no change.
+func serveOnUnwatched(t *testing.T, ttl time.Duration) *instance {
+	t.Helper()
+	store := new(memory.Store)
+	return serveOn(t, unwatched{store.Open()}, store.Open(), &keystore.Options{CacheTTL: ttl}, Config{})
+}
