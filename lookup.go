@@ -17,8 +17,9 @@ type LookupParams struct {
 // Result is what LookupWith found.
 type Result struct {
 	Key        Key
-	Generation int  // of the secret presented; less than Key.Generation during a grace period
-	Stale      bool // accepted past the bound on staleness, while the store fails: Options.StaleIfUnavailable
+	Generation int       // of the secret presented; less than Key.Generation during a grace period
+	ValidUntil time.Time // when this secret stops working: the key's expiry, or the end of its grace period; zero: never
+	Stale      bool      // accepted past the bound on staleness, while the store fails: Options.StaleIfUnavailable
 }
 
 // These two are shared, so that refusing a text that is no token of ours costs
@@ -122,7 +123,10 @@ func (s *Keystore) judge(ctx context.Context, r *record, i int, token string, sc
 	s.note(r.key.ID, now, ref)
 	s.offerRehash(r.key.ID, matched, token)
 	r.viewTo(&out.Key, now)
-	out.Generation = matched.generation
+	out.Generation, out.ValidUntil = matched.generation, r.key.ExpiresAt
+	if !matched.until.IsZero() && (out.ValidUntil.IsZero() || matched.until.Before(out.ValidUntil)) {
+		out.ValidUntil = matched.until
+	}
 	return nil
 }
 

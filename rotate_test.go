@@ -280,3 +280,20 @@ func TestANegativeGraceIsInvalid(t *testing.T) {
 		}
 	}
 }
+
+func TestALookupSaysHowLongTheSecretPresentedWorks(t *testing.T) {
+	until := func(f *fixture, token Token) time.Time {
+		result, err := f.LookupWith(context.Background(), token.Reveal(), LookupParams{})
+		require.NoError(t, err)
+		return result.ValidUntil
+	}
+	for _, ttl := range []time.Duration{0, 24 * time.Hour} {
+		f := newFixture(t)
+		now := f.clock.now()
+		tokens, key := rotated(f, KeyParams{TTL: ttl}, time.Hour, 30*time.Hour, 3*time.Hour)
+		for i, want := range []time.Duration{time.Hour, 3 * time.Hour, 3 * time.Hour} {
+			require.Equal(t, now.Add(want), until(f, tokens[i]), "a secret that was replaced ends by its own deadline, not the last one")
+		}
+		require.Equal(t, key.ExpiresAt, until(f, tokens[3]), "the current secret ends with the key")
+	}
+}
