@@ -1,0 +1,63 @@
+package otelkeystore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"example.com/keystore"
+	"example.com/keystore/backend"
+	"example.com/keystore/memory"
+	"example.com/keystore/otelkeystore"
+)
+
+// unwatched is a store that cannot tell of changes.
+type unwatched struct{ backend.Backend }
+
+func TestObserveStats(t *testing.T) {
+	c := newTelemetry(t, false)
+	ks := c.keystore(nil, keystore.Options{CacheTTL: 3 * time.Second})
+	unregister, err := otelkeystore.ObserveStats(ks, c.metrics, attribute.String("store", "main"))
+	require.NoError(t, err)
+	token, _, err := ks.Generate(t.Context(), keystore.KeyParams{Owner: "o"})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return ks.Stats().Watch == keystore.WatchActive }, 10*time.Second, time.Millisecond)
+	for range 5 {
+		_, err = ks.Lookup(t.Context(), token.Reveal())
+		require.NoError(t, err)
+	}
+	s := ks.Stats()
+	require.Greater(t, s.Hits, uint64(0))
+	m := c.collected()
+	for name, want := range map[string]uint64{
+		"keystore.cache.hits": s.Hits, "keystore.cache.misses": s.Misses, "keystore.cache.stale_hits": 0,
+		"keystore.cache.evictions": 0, "keystore.cache.flushes": s.Flushes,
+	} {
+		sum := m[name].Data.(metricdata.Sum[int64])
+		require.True(t, sum.IsMonotonic, name)
+		require.Len(t, sum.DataPoints, 1)
+		require.EqualValues(t, want, sum.DataPoints[0].Value, name)
+		require.Equal(t, map[string]string{"store": "main"}, attributesOf(sum.DataPoints[0].Attributes.ToSlice()))
+	}
+	for name, want := range map[string]int64{"keystore.cache.entries": 1, "keystore.watch.active": 1} {
+		require.Equal(t, want, m[name].Data.(metricdata.Gauge[int64]).DataPoints[0].Value, name)
+	}
+	require.Equal(t, 3.0, m["keystore.cache.bound"].Data.(metricdata.Gauge[float64]).DataPoints[0].Value)
+
+	require.NoError(t, unregister())
+	require.NotContains(t, c.collected(), "keystore.cache.entries")
+}
+
+func TestStatsOfAStoreThatTellsNothing(t *testing.T) {
+	c := newTelemetry(t, false)
+	ks := c.keystore(unwatched{memory.New()}, keystore.Options{})
+	unregister, err := otelkeystore.ObserveStats(ks, c.metrics)
+	require.NoError(t, err)
+	defer unregister()
+	m := c.collected()
+	require.Contains(t, m, "keystore.cache.entries")
+	require.NotContains(t, m, "keystore.watch.active")
+}
