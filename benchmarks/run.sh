@@ -2,11 +2,11 @@
 # Runs the benchmarks of this module and writes what they print to results/, a file
 # for each package, headed by what they ran on. See README.md.
 #
-#	./run.sh                  # all: about 20 minutes, which the machine should have to itself
+#	./run.sh                  # all: about 25 minutes, which the machine should have to itself
 #	./run.sh lookup           # one package
 #	COUNT=1 ./run.sh          # a first look: figures without confidence intervals
 #
-# Rows of Redis need redis-server in PATH. KEYSTORE_BENCH_DIR names a folder for stores
+# Rows of Redis need redis-server in PATH, and http needs nginx. KEYSTORE_BENCH_DIR names a folder for stores
 # of Badger with 10^6 and 10^7 keys (4 GB), which are made there once; without it these
 # sizes are left out.
 set -euo pipefail
@@ -15,7 +15,7 @@ cd "$(dirname "$0")"
 count=${COUNT:-10}
 benchtime=${BENCHTIME:-500ms}
 packages=("$@")
-if [ $# -eq 0 ]; then packages=(lookup manage peers); fi
+if [ $# -eq 0 ]; then packages=(lookup manage peers http); fi
 
 version() { go list -m -f '{{.Version}}' "$1"; }
 
@@ -30,6 +30,7 @@ configuration() {
 	echo "mongo-driver: $(version go.mongodb.org/mongo-driver/v2)"
 	echo "scs: $(version github.com/alexedwards/scs/v2)"
 	echo "redis-server: $(redis-server --version 2>/dev/null | sed -n 's/.* v=\([^ ]*\) .*/\1/p' | grep . || echo none)"
+	echo "nginx: $(nginx -v 2>&1 | sed -n 's/.*nginx\///p' | grep . || echo none)"
 	echo "commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"
 	echo "date: $(date -u +%Y-%m-%d)"
 	echo "command: $1"
