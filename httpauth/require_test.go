@@ -1,8 +1,13 @@
 package httpauth
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -139,3 +144,35 @@ func TestOptionsThatCannotBe(t *testing.T) {
 
 func zero() float64 { return 0 }
 func nan() float64  { return zero() / zero() }
+
+// What a proxy passes on has no credential, and is otherwise what came.
+func TestProxiedOn(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=1")
+		fmt.Fprintln(w, r.Method, r.RequestURI, r.Header["Authorization"], r.Header["X-Api-Key"], r.Header["X-Kept"])
+	}))
+	defer upstream.Close()
+	to, err := url.Parse(upstream.URL)
+	require.NoError(t, err)
+	o := *everywhere
+	o.StripCredential = true
+	s := newService(t, &o)
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	proxy.Transport = transport
+	server := httptest.NewServer(s.Require()(proxy))
+	defer server.Close()
+	token := s.key()
+	for _, lines := range []string{
+		"GET /a%2Fb?x=%7e&y HTTP/1.1\r\nAuthorization: Bearer " + token,
+		"GET /a%2Fb?x=%7e&y HTTP/1.1\r\nX-API-Key: " + token,
+		"GET /a%2Fb?x=%7e&api_key=" + token + "&y HTTP/1.1",
+	} {
+		answer := exchange(t, server.Listener.Addr().String(), lines+"\r\nHost: x\r\nX-Kept: yes\r\nConnection: close\r\n\r\n")
+		assert.Contains(t, answer, "\r\n\r\nGET /a%2Fb?x=%7e&y [] [] [yes]\n")
+		assert.Contains(t, answer, "Cache-Control: max-age=1\r\n", "what the upstream says of caching")
+		known := strings.Contains(lines, "Authorization")
+		assert.Equal(t, !known, strings.Contains(answer, "Cache-Control: private\r\n"), "the proxy adds to it")
+	}
+}
