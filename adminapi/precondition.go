@@ -17,7 +17,9 @@ type precondition struct {
 }
 
 // etag is the entity tag of a key: its revision.
-func etag(k keystore.Key) string { return strconv.Quote(strconv.FormatUint(k.Revision(), 10)) }
+func etag(k keystore.Key) string { return etagOf(k.Revision()) }
+
+func etagOf(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
 
 // holds reports whether the key may be changed at this revision.
 func (p precondition) holds(revision uint64) bool {
@@ -54,7 +56,7 @@ func parseIfMatch(lines []string) (precondition, error) {
 		}
 		tags, rest = tags+1, after
 		// The comparison is a strong one: a weak tag never matches.
-		if revision, err := strconv.ParseUint(tag, 10, 64); err == nil && !weak && strconv.FormatUint(revision, 10) == tag {
+		if revision, err := strconv.ParseUint(tag, 10, 64); err == nil && !weak && etagOf(revision) == `"`+tag+`"` {
 			p.tags = append(p.tags, revision)
 		}
 	}
