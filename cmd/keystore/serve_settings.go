@@ -83,7 +83,7 @@ func (a *app) served(cmd *cobra.Command, rawURL string) (served, error) {
 
 // serveLogger writes to standard error, with the time, which nobody else may add.
 func (a *app) serveLogger(s *settingReader) *slog.Logger {
-	o := &slog.HandlerOptions{Level: read(s, "log-level", slog.LevelInfo, parseLevel)}
+	o := &slog.HandlerOptions{Level: read(s, "log-level", slog.LevelInfo, parseLevel), ReplaceAttr: server.RedactAttr}
 	if read(s, "log-format", a.global.json, parseFormat) {
 		return slog.New(slog.NewJSONHandler(a.err, o))
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -8,8 +9,8 @@ import (
 )
 
 // mainHandler serves what carries tokens, and the rest unless that has a listener
-// of its own. The mux is only asked for what is fixed: it would clean the paths of
-// others, or redirect.
+// of its own. There is no mux: it would clean the paths that clients of proxies
+// send, and answer with redirections that repeat them.
 func (s *server) mainHandler() (http.Handler, error) {
 	admin, err := adminapi.New(s.ks, &adminapi.Options{Auth: s.auth, BasePath: apiPath, Logger: s.log})
 	if err != nil {
@@ -17,30 +18,57 @@ func (s *server) mainHandler() (http.Handler, error) {
 	}
 	admin = http.StripPrefix(apiPath, admin)
 	verify := Verify(s.auth)
-	mux := http.NewServeMux()
+	rest := http.HandlerFunc(notFound)
 	if s.config.OpsListen == "" {
-		s.addOps(mux)
+		rest = s.ops()
 	}
 	return s.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case isVerify(r):
 			verify.ServeHTTP(w, r)
-		case strings.HasPrefix(r.URL.Path, apiPath+"/"):
+		case strings.HasPrefix(r.URL.EscapedPath(), apiPath+"/"):
 			admin.ServeHTTP(w, r)
 		default:
-			mux.ServeHTTP(w, r)
+			rest.ServeHTTP(w, r)
 		}
 	})), nil
 }
 
-func (s *server) opsHandler() http.Handler {
-	mux := http.NewServeMux()
-	s.addOps(mux)
-	return s.wrap(mux)
+func (s *server) opsHandler() http.Handler { return s.wrap(s.ops()) }
+
+// ops serves what is for those who run the server.
+func (s *server) ops() http.HandlerFunc {
+	routes := map[string]http.Handler{
+		"/healthz": http.HandlerFunc(healthz),
+		"/readyz":  s.ready,
+		"/metrics": s.metrics.handler(),
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		h, found := routes[r.URL.EscapedPath()]
+		switch {
+		case !found:
+			notFound(w, r)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header().Set("Allow", "GET, HEAD")
+			problem(w, http.StatusMethodNotAllowed)
+		default:
+			h.ServeHTTP(w, r)
+		}
+	}
 }
 
-func (s *server) addOps(mux *http.ServeMux) {
-	mux.HandleFunc("GET /healthz", healthz)
-	mux.Handle("GET /readyz", s.ready)
-	mux.Handle("GET /metrics", s.metrics.handler())
+func notFound(w http.ResponseWriter, _ *http.Request) { problem(w, http.StatusNotFound) }
+
+// problem answers with problem details (RFC 9457), which repeat nothing of the
+// request.
+func problem(w http.ResponseWriter, status int) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+	}{"about:blank", http.StatusText(status), status})
 }

@@ -15,6 +15,7 @@ import (
 // Headers of 1 MiB are cut off, however many clients send them, and others are
 // served meanwhile.
 func TestHugeHeaders(t *testing.T) {
+	t.Parallel()
 	for _, c := range []Config{{}, {SelfSigned: true}} {
 		s := serve(t, c)
 		token, _ := s.generate("a")
@@ -56,6 +57,7 @@ func TestHugeHeaders(t *testing.T) {
 
 // What is a bit longer than the limit is 431 without fail.
 func TestLongHeaders(t *testing.T) {
+	t.Parallel()
 	s := serve(t, Config{})
 	send := func(bytes int) (status string) {
 		conn := s.dial()

@@ -18,6 +18,7 @@ import (
 )
 
 func TestHealthAndReadiness(t *testing.T) {
+	t.Parallel()
 	var down atomic.Bool
 	store := new(memory.Store)
 	b := faulty.New(store.Open(), func(c faulty.Call) faulty.Fault {
@@ -64,6 +65,7 @@ func TestProbesDoNotLoadTheStore(t *testing.T) {
 
 // A store that is silent costs a probe a second, not longer.
 func TestReadinessDoesNotWaitForASilentStore(t *testing.T) {
+	t.Parallel()
 	silent := faulty.New(memory.New(), faulty.Only(faulty.Block, faulty.Get))
 	ks, err := keystore.New(silent, &keystore.Options{TouchInterval: keystore.Never, PurgeInterval: keystore.Never, OpTimeout: time.Hour})
 	require.NoError(t, err)
@@ -74,6 +76,7 @@ func TestReadinessDoesNotWaitForASilentStore(t *testing.T) {
 // While it ends, a server says so to probes, serves the request under way, and
 // takes no new one.
 func TestGracefulEnd(t *testing.T) {
+	t.Parallel()
 	store := new(memory.Store)
 	entered, gate := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -118,6 +121,7 @@ func TestGracefulEnd(t *testing.T) {
 
 // A request that does not end is cut off, and the server ends all the same.
 func TestEndIsBounded(t *testing.T) {
+	t.Parallel()
 	s := serve(t, Config{ShutdownTimeout: 50 * time.Millisecond})
 	conn := s.dial()
 	_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n")

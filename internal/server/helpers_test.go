@@ -55,7 +55,7 @@ func serveOn(t *testing.T, b, other backend.Backend, o *keystore.Options, c Conf
 	if c.tls() {
 		i.scheme = "https"
 	}
-	c.Logger = slog.New(slog.NewJSONHandler(i.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.Logger = slog.New(slog.NewJSONHandler(i.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: RedactAttr}))
 	at := make(chan addresses, 1)
 	c.listening = func(a addresses) { at <- a }
 	ctx, stop := context.WithCancel(context.Background())

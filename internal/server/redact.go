@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log"
 	"log/slog"
 	"regexp"
@@ -14,9 +15,27 @@ import (
 // too.
 var tokenForm = regexp.MustCompile(`[a-z0-9]_[0-9A-Za-z]{54,}`)
 
-const maxLogged = 1024 // bytes of a text that this program did not write
+const maxLogged = 8 << 10 // bytes of one attribute
 
-// redact is the beginning of a text for the log, without tokens.
+// RedactAttr is for the ReplaceAttr of a slog.Handler: it hides tokens, wherever
+// they come from, and cuts off what is too long. A store's error, or the value of
+// a panic, may hold anything.
+func RedactAttr(_ []string, a slog.Attr) slog.Attr {
+	var text string
+	switch a.Value.Kind() {
+	case slog.KindString:
+		text = a.Value.String()
+	case slog.KindAny:
+		text = fmt.Sprint(a.Value.Any())
+	default:
+		return a
+	}
+	if shown := redact(text); shown != text {
+		a.Value = slog.StringValue(shown)
+	}
+	return a
+}
+
 func redact(text string) string {
 	text = tokenForm.ReplaceAllString(text, "[token]")
 	if len(text) > maxLogged {
@@ -38,7 +57,7 @@ type bridge struct {
 
 func (b *bridge) Write(line []byte) (int, error) {
 	if b.limit.Allow() {
-		b.to.Log(context.Background(), slog.LevelWarn, redact(string(bytes.TrimSpace(line))))
+		b.to.Log(context.Background(), slog.LevelWarn, string(bytes.TrimSpace(line)))
 	}
 	return len(line), nil
 }

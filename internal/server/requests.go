@@ -40,17 +40,13 @@ func (s *server) panicked(answer *recorder, value any) {
 	if value == http.ErrAbortHandler {
 		panic(value)
 	}
-	s.log.Error("a handler panicked", "value", redact(fmt.Sprint(value)), "stack", string(debug.Stack()))
+	s.log.Error("a handler panicked", "value", fmt.Sprint(value), "stack", string(debug.Stack()))
 	if answer.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	h := answer.Header()
-	clear(h)
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Retry-After", "5")
-	answer.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = answer.Write([]byte(`{"title":"Service Unavailable","status":503,"detail":"the server failed"}` + "\n"))
+	clear(answer.Header())
+	answer.Header().Set("Retry-After", "5")
+	problem(answer, http.StatusServiceUnavailable)
 }
 
 // recorder notes the status of an answer.

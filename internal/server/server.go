@@ -36,7 +36,7 @@ type Config struct {
 	LogRequests     bool           // a line a request at level info instead of debug
 
 	Version string       // of the program, for /metrics
-	Logger  *slog.Logger // default: discard
+	Logger  *slog.Logger // with RedactAttr, so that no token is logged; default: discard
 
 	timeouts  timeouts        // zero: those of docs/serve.md
 	listening func(addresses) // told once, when everything listens
@@ -57,7 +57,7 @@ func Run(ctx context.Context, b backend.Backend, o *keystore.Options, c Config) 
 	}
 	err = s.run(ctx)
 	if closing := s.ks.Close(); closing != nil { // what was acknowledged is stored all the same
-		c.Logger.Warn("last-used times were lost", "error", redact(closing.Error()))
+		c.Logger.Warn("last-used times were lost", "error", closing.Error())
 	}
 	return err
 }

@@ -50,6 +50,7 @@ func shown(t *testing.T, address string) *x509.Certificate {
 
 // The new pair is shown once both files are there; connections that live go on.
 func TestCertificateIsReadAgain(t *testing.T) {
+	t.Parallel()
 	first, second := newPair(t), newPair(t)
 	certFile, keyFile := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
 	require.NoError(t, os.WriteFile(certFile, first.cert, 0o600))
@@ -126,6 +127,7 @@ func TestFilesAreReadOnceASecond(t *testing.T) {
 }
 
 func TestSelfSigned(t *testing.T) {
+	t.Parallel()
 	s := serve(t, Config{SelfSigned: true})
 	cert := shown(t, s.addr)
 	sum := sha256.Sum256(cert.Raw)
