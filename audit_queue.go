@@ -123,7 +123,7 @@ func (t *auditTrail) complete(ctx context.Context, e Event) Event {
 	if e.RequestID == "" {
 		e.RequestID = RequestIDFrom(ctx)
 	}
-	if e.Count == 0 {
+	if e.Count == 0 && e.Action != ActionPurge {
 		e.Count = 1
 	}
 	if !validID(e.KeyID) {

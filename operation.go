@@ -19,9 +19,9 @@ func (s *Keystore) manage(ctx context.Context, name string, e *Event, do func(co
 }
 
 // tell records what came of a change. Those that a closed Keystore refuses are
-// not recorded.
+// not recorded, but what Purge deleted before.
 func (s *Keystore) tell(ctx context.Context, e *Event, key Key, err error) {
-	if s.trail == nil || errors.Is(err, ErrClosed) {
+	if s.trail == nil || errors.Is(err, ErrClosed) && e.Count == 0 {
 		return
 	}
 	if !validID(e.KeyID) { // what a caller passed by mistake is not repeated
@@ -54,7 +54,7 @@ func outcomeOf(err error) Outcome {
 		return OutcomeDone
 	case errors.Is(err, ErrUnknownOutcome):
 		return OutcomeUnknown
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrCorrupt), errors.Is(err, errNotReturned):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrCorrupt), errors.Is(err, ErrClosed), errors.Is(err, errNotReturned):
 		return OutcomeFailed
 	}
 	return OutcomeRefused

@@ -1,0 +1,512 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/keystore/backend"
+	"example.com/keystore/internal/faulty"
+	"example.com/keystore/memory"
+)
+
+// audited is a fixture with an Auditor, in a bubble.
+type audited struct {
+	*fixture
+	auditor *spyAuditor
+	seen    int
+}
+
+func newAudited(t *testing.T, edit ...func(*Options)) *audited {
+	a := &spyAuditor{}
+	edit = append([]func(*Options){func(o *Options) { o.Audit = a }}, edit...)
+	return &audited{fixture: newFixture(t, edit...), auditor: a}
+}
+
+// take returns the events since the last take, without their times.
+func (f *audited) take() (events []Event) {
+	f.t.Helper()
+	synctest.Wait()
+	for _, e := range f.auditor.events()[f.seen:] {
+		require.Equal(f.t, f.clock.now(), e.Time)
+		e.Time = time.Time{}
+		events = append(events, e)
+		f.seen++
+	}
+	return events
+}
+
+// of is the event of a change that was done.
+func of(action Action, k Key, detail string) Event {
+	return Event{
+		Action: action, Outcome: OutcomeDone, KeyID: k.ID, Owner: k.Owner, Generation: k.Generation, Revision: k.Revision(), Count: 1, Detail: detail,
+	}
+}
+
+// asked is the event with who asked for it.
+func asked(e Event) Event {
+	e.Actor, e.RequestID = "bob", "r-1"
+	return e
+}
+
+func inRequest(t *testing.T) context.Context {
+	return WithRequestID(WithActor(t.Context(), "bob"), "r-1")
+}
+
+func TestEveryChangeIsOneEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newAudited(t)
+		ctx := inRequest(t)
+		_, key, err := f.Generate(ctx, KeyParams{Owner: "alice", TTL: 24 * time.Hour})
+		require.NoError(t, err)
+		require.Equal(t, []Event{asked(of(ActionGenerate, key, ""))}, f.take())
+		require.Equal(t, uint64(1), key.Revision())
+
+		step := func(action Action, detail string, do func() (Key, error)) {
+			t.Helper()
+			f.clock.add(time.Second)
+			k, err := do()
+			require.NoError(t, err)
+			require.Equal(t, []Event{asked(of(action, k, detail))}, f.take())
+			key = k
+		}
+		update := func(fn func(*Changes)) func() (Key, error) {
+			return func() (Key, error) {
+				return f.Update(ctx, key.ID, func(c *Changes) error { fn(c); return nil })
+			}
+		}
+		step(ActionUpdate, "name, scopes", update(func(c *Changes) { c.Name, c.Scopes = "n", []string{"a"} }))
+		require.Equal(t, uint64(2), key.Revision())
+		step(ActionUpdate, "", update(func(c *Changes) {}))
+		require.Equal(t, uint64(2), key.Revision(), "nothing was changed")
+		step(ActionDisable, "disabled", update(func(c *Changes) { c.Disabled = true }))
+		step(ActionEnable, "description, disabled", update(func(c *Changes) { c.Disabled, c.Description = false, "d" }))
+		step(ActionUpdate, "expires_at", func() (Key, error) { return f.ClearExpiry(ctx, key.ID) })
+		step(ActionUpdate, "expires_at", func() (Key, error) { return f.Expire(ctx, key.ID, f.clock.now().Add(time.Hour)) })
+		step(ActionRotate, "", func() (Key, error) {
+			_, k, err := f.Rotate(ctx, key.ID, time.Minute, nil)
+			return k, err
+		})
+		require.Equal(t, 2, key.Generation)
+		step(ActionEndGrace, "", func() (Key, error) { return f.EndGrace(ctx, key.ID) })
+		step(ActionRevoke, "leaked", func() (Key, error) { return f.Revoke(ctx, key.ID, "leaked") })
+		step(ActionRevoke, "leaked", func() (Key, error) { return f.Revoke(ctx, key.ID, "again") })
+
+		require.NoError(t, f.Delete(ctx, key.ID))
+		require.Equal(t, []Event{asked(Event{Action: ActionDelete, Outcome: OutcomeDone, KeyID: key.ID, Owner: "alice", Count: 1})}, f.take())
+		require.Zero(t, f.trail.lost())
+	})
+}
+
+func TestTheOwnersOwnChangesAreEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newAudited(t)
+		ctx := inRequest(t)
+		alice := f.ForOwner("alice")
+		_, key, err := alice.Generate(ctx, KeyParams{})
+		require.NoError(t, err)
+		require.Equal(t, []Event{asked(of(ActionGenerate, key, ""))}, f.take())
+		key, err = alice.Revoke(ctx, key.ID, "mine")
+		require.NoError(t, err)
+		require.Equal(t, []Event{asked(of(ActionRevoke, key, "mine"))}, f.take())
+		_, err = f.ForOwner("eve").Revoke(ctx, key.ID, "hers")
+		require.ErrorIs(t, err, ErrNotFound)
+		require.Equal(t, []Event{asked(Event{
+			Action: ActionRevoke, Outcome: OutcomeRefused, KeyID: key.ID, Count: 1, Detail: "key " + key.ID + ": keystore: no such key",
+		})}, f.take(), "whose it is, she does not hear, nor does the event say")
+	})
+}
+
+func TestReadingIsNoEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newAudited(t)
+		token, key := f.generate(KeyParams{})
+		f.take()
+		require.True(t, f.works(token))
+		_, err := f.Get(t.Context(), key.ID)
+		require.NoError(t, err)
+		_, _, err = f.List(t.Context(), ListParams{})
+		require.NoError(t, err)
+		require.NoError(t, f.Ping(t.Context()))
+		_, err = f.CountDigests(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, f.take())
+	})
+}
+
+func TestRevokeAllIsAnEventForEachKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newAudited(t)
+		keys := make(map[string]bool)
+		for range 5 {
+			_, key := f.generate(KeyParams{})
+			keys[key.ID] = true
+		}
+		_, revoked := f.generate(KeyParams{})
+		_, err := f.Revoke(t.Context(), revoked.ID, "before")
+		require.NoError(t, err)
+		f.generate(KeyParams{Owner: "carol"})
+		f.take()
+		n, err := f.RevokeAll(inRequest(t), "alice", "left the company")
+		require.NoError(t, err)
+		require.Equal(t, 5, n)
+		events := f.take()
+		require.Len(t, events, 5)
+		for _, e := range events {
+			require.True(t, keys[e.KeyID], "each once")
+			delete(keys, e.KeyID)
+			require.Equal(t, asked(Event{
+				Action: ActionRevoke, Outcome: OutcomeDone, KeyID: e.KeyID, Owner: "alice", Generation: 1, Revision: 2, Count: 1, Detail: "left the company",
+			}), e)
+		}
+	})
+}
+
+func TestAPurgeIsOneEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newAudited(t)
+		for range 1200 {
+			f.generate(KeyParams{TTL: time.Hour})
+		}
+		f.take()
+		n, err := f.Purge(inRequest(t))
+		require.NoError(t, err)
+		require.Zero(t, n)
+		require.Empty(t, f.take(), "nothing to purge, nothing to tell")
+		f.clock.add(31 * 24 * time.Hour)
+		n, err = f.Purge(inRequest(t))
+		require.NoError(t, err)
+		require.Equal(t, 1200, n)
+		require.Equal(t, []Event{asked(Event{Action: ActionPurge, Outcome: OutcomeDone, Count: 1200})}, f.take())
+	})
+}
+
+// What was purged before the store failed, or before the Keystore was closed, was
+// purged.
+func TestAPurgeThatEndsEarlySaysWhatItDid(t *testing.T) {
+	for name, end := range map[string]func(ks *Keystore) error{
+		"failure": func(*Keystore) error { return errors.New("no connection") },
+		"close":   func(ks *Keystore) error { ks.closed.Store(true); return backend.ErrClosed },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var ks *Keystore
+				store := faulty.New(memory.New(), faulty.Nth(2, faulty.Purge, func(context.Context, faulty.Do) error { return end(ks) }))
+				a, clock := &spyAuditor{}, &testClock{at: testNoon}
+				ks, err := New(store, &Options{Audit: a, Now: clock.now, TouchInterval: Never, PurgeInterval: Never})
+				require.NoError(t, err)
+				defer ks.Close()
+				for range purgeBatch + 1 {
+					_, _, err := ks.Generate(t.Context(), KeyParams{Owner: "alice", TTL: time.Hour})
+					require.NoError(t, err)
+				}
+				clock.add(31 * 24 * time.Hour)
+				n, err := ks.Purge(t.Context())
+				require.Error(t, err)
+				require.Equal(t, purgeBatch, n)
+				synctest.Wait()
+				events := a.events()
+				e := events[len(events)-1]
+				require.Equal(t, ActionPurge, e.Action)
+				require.Equal(t, OutcomeFailed, e.Outcome)
+				require.Equal(t, purgeBatch, e.Count)
+			})
+		})
+	}
+}
+
+func TestRefusedChangesAreEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newAudited(t)
+		ctx := inRequest(t)
+		token, key := f.generate(KeyParams{})
+		_, gone := f.generate(KeyParams{})
+		require.NoError(t, f.Delete(ctx, gone.ID))
+		_, revoked := f.generate(KeyParams{})
+		_, err := f.Revoke(ctx, revoked.ID, "")
+		require.NoError(t, err)
+		_, damaged := f.generate(KeyParams{})
+		record := f.stored(damaged.ID)
+		record.Data[len(record.Data)-1] ^= 1
+		f.plant(record)
+		f.take()
+		no := func(*Changes) error { return errors.New("words of the program: " + token.Reveal()) }
+		name := func(c *Changes) error { c.Name = "n"; return nil }
+		for _, c := range []struct {
+			action  Action
+			outcome Outcome
+			id      string
+			do      func() error
+			detail  string
+		}{
+			{ActionGenerate, OutcomeRefused, "", func() error {
+				_, _, err := f.Generate(ctx, KeyParams{Owner: "alice", Scopes: []string{"keystore:admin"}})
+				return err
+			}, "keystore: invalid scopes: \"keystore:admin\" is reserved for administration and needs AllowReserved"},
+			{ActionUpdate, OutcomeRefused, gone.ID, func() error { _, err := f.Update(ctx, gone.ID, name); return err }, "key " + gone.ID + ": keystore: no such key"},
+			{ActionUpdate, OutcomeRefused, revoked.ID, func() error { _, err := f.Update(ctx, revoked.ID, name); return err }, "key " + revoked.ID + ": keystore: the key's state forbids this: it is revoked"},
+			{ActionUpdate, OutcomeRefused, key.ID, func() error { _, err := f.Update(ctx, key.ID, no); return err }, refusedByProgram},
+			{ActionUpdate, OutcomeRefused, key.ID, func() error { _, err := f.Update(ctx, key.ID, nil); return err }, "keystore: invalid fn: it is nil"},
+			{ActionUpdate, OutcomeRefused, key.ID, func() error { _, err := f.Expire(ctx, key.ID, time.Time{}); return err }, "keystore: invalid expires_at: it is zero; ClearExpiry makes a key that does not expire"},
+			{ActionRotate, OutcomeRefused, key.ID, func() error { _, _, err := f.Rotate(ctx, key.ID, 0, &RotateParams{IfRevision: 9}); return err }, "key " + key.ID + ": keystore: the key was changed by another writer"},
+			{ActionRotate, OutcomeRefused, key.ID, func() error { _, _, err := f.Rotate(ctx, key.ID, -1, nil); return err }, "keystore: invalid grace: it is negative"},
+			{ActionEndGrace, OutcomeRefused, revoked.ID, func() error { _, err := f.EndGrace(ctx, revoked.ID); return err }, "key " + revoked.ID + ": keystore: the key's state forbids this: it is revoked"},
+			{ActionRevoke, OutcomeRefused, gone.ID, func() error { _, err := f.Revoke(ctx, gone.ID, ""); return err }, "key " + gone.ID + ": keystore: no such key"},
+			{ActionRevoke, OutcomeRefused, "", func() error { _, err := f.Revoke(ctx, token.Reveal(), ""); return err }, "keystore: no such key"},
+			{ActionRevoke, OutcomeFailed, damaged.ID, func() error { _, err := f.Revoke(ctx, damaged.ID, ""); return err }, "key " + damaged.ID + ": keystore: damaged record: its checksum does not match"},
+			{ActionDelete, OutcomeRefused, gone.ID, func() error { return f.Delete(ctx, gone.ID) }, "key " + gone.ID + ": keystore: no such key"},
+		} {
+			require.Error(t, c.do())
+			events := f.take()
+			require.Len(t, events, 1)
+			e := events[0]
+			if c.action == ActionGenerate {
+				require.Equal(t, "alice", e.Owner)
+				e.Owner = ""
+			}
+			require.Equal(t, asked(Event{Action: c.action, Outcome: c.outcome, KeyID: c.id, Count: 1, Detail: c.detail}), e)
+		}
+		require.PanicsWithValue(t, "boom", func() { f.Update(ctx, key.ID, func(*Changes) error { panic("boom") }) })
+		require.Equal(t, []Event{asked(Event{Action: ActionUpdate, Outcome: OutcomeFailed, KeyID: key.ID, Count: 1, Detail: "keystore: panic"})}, f.take())
+	})
+}
+
+// The store fails before or after a change was made: the event says what the
+// caller is told, once, however often the write was sent.
+func TestOutcomesOfAFailingStore(t *testing.T) {
+	lost := errors.New("the connection was reset")
+	changes := map[Action]func(ctx context.Context, ks *Keystore, id string) error{
+		ActionGenerate: func(ctx context.Context, ks *Keystore, _ string) error {
+			_, _, err := ks.Generate(ctx, KeyParams{Owner: "alice"})
+			return err
+		},
+		ActionUpdate: func(ctx context.Context, ks *Keystore, id string) error {
+			_, err := ks.Update(ctx, id, func(c *Changes) error { c.Name = "n"; return nil })
+			return err
+		},
+		ActionDisable: func(ctx context.Context, ks *Keystore, id string) error {
+			_, err := ks.Update(ctx, id, func(c *Changes) error { c.Disabled = true; return nil })
+			return err
+		},
+		ActionRotate: func(ctx context.Context, ks *Keystore, id string) error {
+			_, _, err := ks.Rotate(ctx, id, time.Hour, nil)
+			return err
+		},
+		ActionEndGrace: func(ctx context.Context, ks *Keystore, id string) error {
+			_, err := ks.EndGrace(ctx, id)
+			return err
+		},
+		ActionRevoke: func(ctx context.Context, ks *Keystore, id string) error {
+			_, err := ks.Revoke(ctx, id, "leaked")
+			return err
+		},
+		ActionDelete: func(ctx context.Context, ks *Keystore, id string) error { return ks.Delete(ctx, id) },
+	}
+	faults := map[string]struct {
+		plan    faulty.Plan
+		outcome Outcome
+	}{
+		"refused before it was made": {faulty.Only(faulty.Refuse(backend.ErrNotApplied), faulty.Create, faulty.Update, faulty.Delete), OutcomeFailed},
+		"not readable":               {faulty.Only(faulty.Refuse(lost), faulty.Get, faulty.Create), OutcomeFailed},
+		"every reply is lost":        {faulty.Only(faulty.LoseReply(lost), faulty.Create, faulty.Update, faulty.Delete), OutcomeUnknown},
+		"the first reply is lost": {func(c faulty.Call) faulty.Fault {
+			if c.N == 1 && c.Method != faulty.Get {
+				return faulty.LoseReply(lost)
+			}
+			return nil
+		}, OutcomeDone},
+		"sent twice unseen": {faulty.Only(faulty.Repeat(nil), faulty.Create, faulty.Update, faulty.Delete), OutcomeDone},
+	}
+	for name, fault := range faults {
+		for action, change := range changes {
+			if name == "not readable" && action == ActionGenerate {
+				continue // which reads nothing
+			}
+			t.Run(name+"/"+string(action), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					inner := memory.New()
+					plain, err := New(inner, &Options{TouchInterval: Never, PurgeInterval: Never})
+					require.NoError(t, err)
+					defer plain.Close()
+					_, key, err := plain.Generate(t.Context(), KeyParams{Owner: "alice"})
+					require.NoError(t, err)
+					_, key, err = plain.Rotate(t.Context(), key.ID, time.Hour, nil)
+					require.NoError(t, err)
+
+					a := &spyAuditor{}
+					ks, err := New(faulty.New(inner, fault.plan), &Options{Audit: a, TouchInterval: Never, PurgeInterval: Never})
+					require.NoError(t, err)
+					defer ks.Close()
+					err = change(inRequest(t), ks, key.ID)
+					synctest.Wait()
+					require.Len(t, a.events(), 1)
+					e := a.events()[0]
+					if name == "not readable" && action == ActionDisable {
+						action = ActionUpdate // what it would change was not known yet
+					}
+					require.Equal(t, action, e.Action)
+					require.Equal(t, fault.outcome, e.Outcome, "%v", err)
+					require.Equal(t, "bob", e.Actor)
+					require.Equal(t, 1, e.Count)
+					switch fault.outcome {
+					case OutcomeDone:
+						require.NoError(t, err)
+					case OutcomeUnknown:
+						require.ErrorIs(t, err, ErrUnknownOutcome)
+						require.Contains(t, e.Detail, "outcome unknown")
+						require.NotEmpty(t, e.KeyID, "it can be looked after")
+						require.Equal(t, "alice", e.Owner)
+					default:
+						require.NotErrorIs(t, err, ErrUnknownOutcome)
+						require.Equal(t, err.Error(), e.Detail)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A failed lookup of each reason is an event, once, with the owner if the secret
+// matched; a successful one is none.
+func TestFailedLookupsAreEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pepper := mustHasher(t)(HMAC("k1", map[string][]byte{"k1": []byte("pepper-0123456789-0123456789-012")}))
+		active, asking := true, error(nil)
+		f := newAudited(t, func(o *Options) {
+			o.OwnerActive = func(context.Context, string) (bool, error) { return active, asking }
+			o.CacheSize = -1
+		})
+		peppered := f.another(func(o *Options) { o.Hash = pepper })
+		ctx := inRequest(t)
+		token, key := f.generate(KeyParams{TTL: time.Hour})
+		text := token.Reveal()
+		lookup := func(text string, scopes ...string) func() error {
+			return func() error { _, err := f.Lookup(ctx, text, scopes...); return err }
+		}
+		rotated, rotatedKey := f.generate(KeyParams{})
+		_, _, err := f.Rotate(ctx, rotatedKey.ID, time.Hour, nil)
+		require.NoError(t, err)
+		_, err = f.EndGrace(ctx, rotatedKey.ID)
+		require.NoError(t, err)
+		revoked, revokedKey := f.generate(KeyParams{})
+		_, err = f.Revoke(ctx, revokedKey.ID, "")
+		require.NoError(t, err)
+		disabled, disabledKey := f.generate(KeyParams{})
+		_, err = f.Update(ctx, disabledKey.ID, func(c *Changes) error { c.Disabled = true; return nil })
+		require.NoError(t, err)
+		damaged, damagedKey := f.generate(KeyParams{})
+		record := f.stored(damagedKey.ID)
+		record.Data[len(record.Data)-1] ^= 1
+		f.plant(record)
+		other, otherKey, err := peppered.Generate(ctx, KeyParams{Owner: "alice"})
+		require.NoError(t, err)
+		unknown := strangerTo(t, "sk_test")
+		_, unknownID, _ := splitToken(unknown)
+		f.take()
+
+		with := func(change func(), undo func(), do func() error) func() error {
+			return func() error { change(); defer undo(); return do() }
+		}
+		outage := with(func() {
+			f.store.get = func(context.Context, string) (backend.Record, error) {
+				return backend.Record{}, errors.New("no connection")
+			}
+		}, func() { f.store.get = nil }, lookup(text))
+		for _, c := range []struct {
+			reason  Reason
+			outcome Outcome
+			id      string
+			owner   string
+			do      func() error
+		}{
+			{ReasonMalformed, OutcomeRefused, "", "", lookup("what?")},
+			{ReasonMalformed, OutcomeRefused, "", "", lookup("")},
+			{ReasonUnknownPrefix, OutcomeRefused, "", "", lookup("live" + text[len("sk_test"):])},
+			{ReasonUnknownKey, OutcomeRefused, unknownID, "", lookup(unknown)},
+			{ReasonWrongSecret, OutcomeRefused, key.ID, "", lookup(forged(t, text))},
+			{ReasonSuperseded, OutcomeRefused, rotatedKey.ID, "alice", lookup(rotated.Reveal())},
+			{ReasonRevoked, OutcomeRefused, revokedKey.ID, "alice", lookup(revoked.Reveal())},
+			{ReasonDisabled, OutcomeRefused, disabledKey.ID, "alice", lookup(disabled.Reveal())},
+			{ReasonOwnerInactive, OutcomeRefused, key.ID, "alice", with(func() { active = false }, func() { active = true }, lookup(text))},
+			{ReasonOwnerCheck, OutcomeFailed, key.ID, "alice", with(func() { asking = errors.New("no") }, func() { asking = nil }, lookup(text))},
+			{ReasonMissingScope, OutcomeRefused, key.ID, "alice", lookup(text, "orders:read")},
+			{ReasonInvalidScope, OutcomeRefused, "", "", lookup(text, text)},
+			{ReasonUnknownHash, OutcomeFailed, otherKey.ID, "", lookup(other.Reveal())},
+			{ReasonUnavailable, OutcomeFailed, key.ID, "", outage},
+			{ReasonCorrupt, OutcomeFailed, damagedKey.ID, "", lookup(damaged.Reveal())},
+			{ReasonExpired, OutcomeRefused, key.ID, "alice", with(func() { f.clock.add(2 * time.Hour) }, func() {}, lookup(text))},
+		} {
+			err := c.do()
+			require.Equal(t, c.reason, reasonOf(t, err))
+			events := f.take()
+			if len(events) == 0 { // the second of its kind
+				time.Sleep(refusedEvery)
+				events = f.take()
+			}
+			require.Len(t, events, 1, c.reason)
+			e := events[0]
+			requireNoLeak(t, secretOf(token), "the event", e.Detail)
+			e.Detail = ""
+			require.Equal(t, asked(Event{
+				Action: ActionLookup, Outcome: c.outcome, KeyID: c.id, Owner: c.owner, Reason: c.reason, Count: 1,
+			}), e)
+		}
+		time.Sleep(3 * refusedEvery)
+		require.Empty(t, f.take())
+		require.NoError(t, f.Close())
+		require.Equal(t, ReasonClosed, reasonOf(t, lookup(text)()))
+		require.Empty(t, f.take(), "what comes after Close is none")
+	})
+}
+
+// strangerTo is a well-formed token of a prefix and a key that never was.
+func strangerTo(t *testing.T, prefix string) string {
+	t.Helper()
+	token, err := newToken(prefix, randomID(t))
+	require.NoError(t, err)
+	return token.Reveal()
+}
+
+// With an Auditor that hangs and ignores its context, and a queue that is full,
+// lookups go on at once, right and wrong ones. The clock of the bubble moves only
+// when all wait: so none of them did.
+func TestAHangingAuditorHoldsUpNoLookup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, release := blocked()
+		f := newFixture(t, func(o *Options) { o.Audit = a })
+		token, _ := f.generate(KeyParams{})
+		synctest.Wait()
+		keys := make([]Key, auditQueue)
+		for i := range keys {
+			_, keys[i] = f.generate(KeyParams{})
+		}
+		began := time.Now()
+		for range 100 {
+			require.True(t, f.works(token))
+			_, err := f.Lookup(t.Context(), token.Reveal(), "orders:read")
+			require.ErrorIs(t, err, ErrMissingScope)
+			_, err = f.Lookup(t.Context(), "what?")
+			require.ErrorIs(t, err, ErrUnauthenticated)
+			_, err = f.Lookup(t.Context(), strangerTo(t, "sk_test"))
+			require.ErrorIs(t, err, ErrUnauthenticated)
+		}
+		require.Zero(t, time.Since(began))
+
+		_, err := f.Revoke(t.Context(), keys[0].ID, "")
+		require.NoError(t, err, "a change that was made is not one that failed")
+		require.Equal(t, f.opts.OpTimeout, time.Since(began), "but it waited")
+		_, err = f.Get(t.Context(), keys[0].ID)
+		require.NoError(t, err)
+		require.Equal(t, uint64(1), f.trail.lost())
+
+		release()
+		time.Sleep(time.Minute)
+		err = f.Close()
+		require.ErrorContains(t, err, "1 events of the audit were lost")
+		require.Equal(t, 1+auditQueue+300, sum(a.events()))
+	})
+}
