@@ -510,3 +510,15 @@ func TestAHangingAuditorHoldsUpNoLookup(t *testing.T) {
 		require.Equal(t, 1+auditQueue+300, sum(a.events()))
 	})
 }
+
+func TestTheAuditCostsALookupNoAllocation(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Audit = &spyAuditor{} })
+	token, _ := f.generate(KeyParams{})
+	text := token.Reveal()
+	require.True(t, f.works(token)) // from now on it is in the cache
+	for _, shown := range []string{text, "what?", "live" + text[len("sk_test"):]} {
+		_, _ = f.Lookup(t.Context(), shown) // the first of its kind is an event
+		_, _ = f.Lookup(t.Context(), shown)
+		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = f.Lookup(t.Context(), shown) }))
+	}
+}

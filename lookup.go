@@ -69,8 +69,7 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string, ou
 	err = errNotReturned
 	defer func() { end(err) }()
 	err = s.authenticate(ctx, token, scopes, out)
-	var refused *LookupError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*LookupError](err); ok { // without an allocation
 		s.trail.refused(ctx, refused)
 	}
 	return err
