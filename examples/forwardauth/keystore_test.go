@@ -21,7 +21,7 @@ import (
 	_ "example.com/keystore/redis"
 )
 
-// program is the keystore program, which the first test that needs it builds.
+// program is what the first test that needs it builds.
 var program struct {
 	sync.Once
 	dir string
@@ -38,11 +38,17 @@ func TestMain(m *testing.M) {
 	}))
 }
 
+// programs are the packages that are built, from the root of the module.
+var programs = []string{"./cmd/keystore", "./examples/forwardauth"}
+
+// build returns the path of the keystore program.
 func build(t *testing.T) string {
 	t.Helper()
 	program.Do(func() {
 		if program.dir, program.err = os.MkdirTemp("", "keystore-forwardauth-"); program.err == nil {
-			program.out, program.err = exec.Command("go", "build", "-o", program.dir+"/", "example.com/keystore/cmd/keystore").CombinedOutput()
+			cmd := exec.Command("go", append([]string{"build", "-o", program.dir + "/"}, programs...)...)
+			cmd.Dir = filepath.Join("..", "..")
+			program.out, program.err = cmd.CombinedOutput()
 		}
 	})
 	require.NoError(t, program.err, "%s", program.out)

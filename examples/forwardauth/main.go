@@ -2,7 +2,7 @@
 // keystore about each request (docs/forward-auth.md). It could be in any language. It
 // answers with what it was told.
 //
-//	go run ./examples/forwardauth
+//	go run ./examples/forwardauth [ADDRESS]
 package main
 
 import (
@@ -12,16 +12,20 @@ import (
 	"log"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 )
 
 func main() {
-	// Only the proxy may reach it: whoever else did could name any key.
+	addr := "127.0.0.1:9000" // only the proxy may reach it: whoever else did could name any key
+	if len(os.Args) > 1 {
+		addr = os.Args[1]
+	}
 	server := &http.Server{
-		Addr: "127.0.0.1:9000", Handler: http.HandlerFunc(answer),
+		Addr: addr, Handler: http.HandlerFunc(answer),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 	}
-	log.Print("listening on http://", server.Addr)
+	log.Print("listening on http://", addr)
 	log.Fatal(server.ListenAndServe())
 }
 
