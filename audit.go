@@ -5,11 +5,16 @@ import (
 	"time"
 )
 
-// Auditor receives the events of a Keystore, of this process only. Audit is
-// called by one goroutine at a time, off the path of lookups, with events in the
-// order in which they happened; it keeps nothing of the slice. On an error the
-// same events come again. Package audit has two of them: a slog writer and a file
-// of JSON lines.
+// Auditor receives the events of a Keystore: of what is done through it, in this
+// process. Package audit has a file of JSON lines and a slog writer.
+//
+// Audit is called by one goroutine at a time, off the path of lookups, with 1 to
+// 256 events. Changes come in the order in which they were recorded, sums of failed
+// lookups after what happened meanwhile. It keeps nothing of the slice. ctx ends
+// after OpTimeout (2 s where that is Never), and Audit must return then. After an
+// error or a panic the same events come again, after a pause of 50 ms that doubles
+// up to 5 s; so it should take all of them or none, and return nil for what it will
+// never be able to take. docs/audit.md says what may be lost.
 type Auditor interface {
 	Audit(ctx context.Context, events []Event) error
 }
@@ -43,12 +48,14 @@ const (
 )
 
 // Event is what Options.Audit receives: one change, or failed lookups of one kind
-// within a while. It never holds a token or a secret.
+// within 10 s. It never holds a token or a secret: in its texts, what looks like a
+// token is replaced by "[redacted]". Each is at most 256 bytes of valid UTF-8, and
+// may hold control characters.
 type Event struct {
-	Time       time.Time `json:"time"` // of failed lookups, the first
+	Time       time.Time `json:"time"` // when it had ended, in milliseconds, UTC; of failed lookups, the first
 	Action     Action    `json:"action"`
 	Outcome    Outcome   `json:"outcome"`
-	KeyID      string    `json:"key_id,omitempty"`
+	KeyID      string    `json:"key_id,omitempty"`     // where it is known, and not several
 	Owner      string    `json:"owner,omitempty"`      // where it is known: of a lookup, once the secret matched
 	Actor      string    `json:"actor,omitempty"`      // WithActor: who asked for it
 	RequestID  string    `json:"request_id,omitempty"` // WithRequestID; of failed lookups, of the first
@@ -56,7 +63,7 @@ type Event struct {
 	Generation int       `json:"generation,omitempty"` // of the key after the change
 	Revision   uint64    `json:"revision,omitempty"`   // of the key after the change
 	Count      int       `json:"count"`                // keys purged, or lookups that failed; else 1
-	Detail     string    `json:"detail,omitempty"`     // the reason of a revocation, or the text of the error
+	Detail     string    `json:"detail,omitempty"`     // the fields that were changed, the reason of a revocation, or the text of the error
 }
 
 type actorKey struct{}

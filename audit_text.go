@@ -36,7 +36,8 @@ func auditText(s string) string {
 	return s[:end] + "…"
 }
 
-// auditTime is a time that every encoding of an event can hold.
+// auditTime is a time that every encoding of an event can hold: UTC, in whole
+// milliseconds like those of keys.
 func auditTime(t time.Time) time.Time {
 	switch {
 	case t.Before(firstTime):
@@ -44,5 +45,5 @@ func auditTime(t time.Time) time.Time {
 	case t.After(lastTime):
 		return lastTime
 	}
-	return t.Round(0).UTC()
+	return millis(t)
 }
