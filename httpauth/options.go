@@ -92,7 +92,6 @@ func checkCredentials(o *Options) error {
 	if o.Headers == nil {
 		o.Headers = []string{"X-API-Key"}
 	}
-	o.Headers = slices.Clone(o.Headers)
 	for i, name := range o.Headers {
 		switch {
 		case !isToken(name):
