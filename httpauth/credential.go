@@ -6,12 +6,14 @@ import (
 	"strings"
 )
 
-// credential returns the one token that a request carries, and whether it stood
-// where caches know of it: RFC 9111, section 3.5, keeps shared caches from storing
-// answers to requests with Authorization, but not with other fields or queries.
-func (a *Auth) credential(r *http.Request) (token string, known bool, refusal *Failure) {
-	var found int // credentials of all kinds
-	other := false
+// credential returns the one token that a request carries. The answer needs to be
+// called private where shared caches cannot know that it is: RFC 9111, section 3.5,
+// keeps them from storing answers to requests with Authorization, but not with
+// other fields or queries.
+func (a *Auth) credential(r *http.Request) (token string, private bool, refusal *Failure) {
+	found := 0     // credentials of all kinds
+	other := false // Authorization of another scheme
+	private = true
 	if !a.opts.NoBearer {
 		fields := r.Header["Authorization"]
 		if len(fields) > 1 {
@@ -19,7 +21,7 @@ func (a *Auth) credential(r *http.Request) (token string, known bool, refusal *F
 		}
 		if len(fields) == 1 {
 			if t, ok := bearer(fields[0]); ok {
-				token, known, found = t, true, 1
+				token, private, found = t, false, 1
 			} else {
 				other = true
 			}
@@ -46,7 +48,7 @@ func (a *Auth) credential(r *http.Request) (token string, known bool, refusal *F
 	case strings.IndexByte(token, ',') >= 0:
 		return "", false, errComma
 	}
-	return token, known, nil
+	return token, private, nil
 }
 
 // bearer returns what follows the scheme in an Authorization field (RFC 6750,

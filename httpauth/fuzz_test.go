@@ -29,7 +29,7 @@ func FuzzCredential(f *testing.F) {
 		if fields&4 != 0 {
 			r.Header.Add("X-Api-Key", key)
 		}
-		token, known, failure := s.credential(r)
+		token, private, failure := s.credential(r)
 		values, err := url.ParseQuery(query)
 		inQuery := len(values["api_key"]) // net/url may see fewer than we do, never more
 		places := inQuery
@@ -42,9 +42,9 @@ func FuzzCredential(f *testing.F) {
 			require.NotEmpty(t, token)
 			require.NotContains(t, token, ",")
 			require.LessOrEqual(t, places, 1)
-			require.Equal(t, known, fields&1 != 0)
+			require.Equal(t, private, fields&1 == 0)
 			switch {
-			case known:
+			case !private:
 				require.True(t, strings.EqualFold(authorization[:7], "Bearer "))
 				require.True(t, strings.HasSuffix(authorization, token))
 			case fields&6 != 0:

@@ -74,30 +74,36 @@ func (a *Auth) Require(scopes ...string) func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx := r.Context()
 			if !a.isOpen(r.URL) {
-				in := &admitted{Context: ctx, auth: a}
-				known, failure := a.check(r, scopes, &in.result)
-				if failure != nil {
-					a.Refuse(w, r, failure)
+				var ok bool
+				if ctx, ok = a.admit(w, r, scopes); !ok {
 					return
 				}
-				if h := w.Header(); !known && len(h["Cache-Control"]) == 0 {
-					h.Set("Cache-Control", "private") // the handler may say otherwise
-				}
-				ctx = in
-				if keystore.ActorFrom(ctx) == "" {
-					ctx = keystore.WithActor(ctx, in.result.Key.ID)
-				}
-			} else if !a.opts.StripCredential {
-				next.ServeHTTP(w, r)
-				return
 			}
-			r = r.WithContext(ctx)
+			r = r.WithContext(ctx) // a copy
 			if a.opts.StripCredential {
 				a.strip(r)
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// admit returns the context that the handler gets, or answers the request and
+// returns false.
+func (a *Auth) admit(w http.ResponseWriter, r *http.Request, scopes []string) (context.Context, bool) {
+	in := &admitted{Context: r.Context(), auth: a}
+	private, failure := a.check(r, scopes, &in.result)
+	if failure != nil {
+		a.Refuse(w, r, failure)
+		return nil, false
+	}
+	if h := w.Header(); private && len(h["Cache-Control"]) == 0 {
+		h.Set("Cache-Control", "private") // the handler may say otherwise
+	}
+	if keystore.ActorFrom(in) == "" {
+		return keystore.WithActor(in, in.result.Key.ID), true
+	}
+	return in, true
 }
 
 // Check looks up the key of a request. Any error is a *Failure, to be answered by
@@ -111,21 +117,22 @@ func (a *Auth) Check(r *http.Request, scopes ...string) (keystore.Result, error)
 	return result, nil
 }
 
-// check writes what it found to out. known is as of credential.
-func (a *Auth) check(r *http.Request, scopes []string, out *keystore.Result) (known bool, failure *Failure) {
+// check writes what it found to out. private is as of credential; within another
+// Require that one has seen to it.
+func (a *Auth) check(r *http.Request, scopes []string, out *keystore.Result) (private bool, failure *Failure) {
 	ctx := r.Context()
 	if outer, ok := ctx.Value(admittedKey{}).(*admitted); ok && outer.auth == a {
 		if err := outer.result.Key.CheckScopes(scopes...); err != nil {
 			return false, a.refused(ctx, err)
 		}
 		*out = outer.result
-		return true, nil
+		return false, nil
 	}
 	client := a.clientOf(r)
 	if wait := a.throttle.wait(client); wait > 0 {
 		return false, throttled(wait)
 	}
-	token, known, failure := a.credential(r)
+	token, private, failure := a.credential(r)
 	if failure != nil {
 		return false, failure
 	}
@@ -138,7 +145,7 @@ func (a *Auth) check(r *http.Request, scopes []string, out *keystore.Result) (kn
 		return false, failure
 	}
 	*out = result
-	return known, nil
+	return private, nil
 }
 
 // refused is failed, with a line in the log for what the operator must see to; one
