@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -121,8 +122,8 @@ func TestKeys(t *testing.T) {
 	for name, storeURL := range stores {
 		t.Run(name, func(t *testing.T) {
 			url := storeURL(t)
-			keys := fill(t, url, "orders:read", "orders:*", "", "reports:read reports:export", "keystore:admin", "orders:*")
-			reader, writer, none, reports, admin, gone := keys[0], keys[1], keys[2], keys[3], keys[4], keys[5]
+			keys := fill(t, url, "orders:read", "orders:*", "", "reports:read reports:export", "keystore:admin", "orders:*", manyScopes())
+			reader, writer, none, reports, admin, gone, many := keys[0], keys[1], keys[2], keys[3], keys[4], keys[5], keys[6]
 			revoke(t, url, gone.ID)
 			server := serve(t, url)
 			each(t, func(t *testing.T, kind string) {
@@ -142,6 +143,7 @@ func TestKeys(t *testing.T) {
 					{"GET", "/reports", []string{bearer(reports.token)}, &reports, refusal{}},
 					{"GET", "/reports", []string{bearer(admin.token)}, nil, refusal{403, `Bearer realm="keystore", error="insufficient_scope"`}},
 					{"GET", "/else", []string{bearer(none.token)}, &none, refusal{}},
+					{"GET", "/else", []string{bearer(many.token)}, &many, refusal{}},
 					{"GET", "/else?scope=orders:read", []string{bearer(none.token)}, &none, refusal{}},
 					{"GET", "/else", nil, nil, refusal{401, `Bearer realm="keystore"`}},
 					{"GET", "/else", []string{"Authorization: Basic YTpi"}, nil, refusal{401, `Bearer realm="keystore"`}},
@@ -178,6 +180,15 @@ func TestKeys(t *testing.T) {
 			})
 		})
 	}
+}
+
+// manyScopes are as many and as long as a key may have.
+func manyScopes() string {
+	var list []string
+	for i := range 64 {
+		list = append(list, fmt.Sprintf("%s:%02d", strings.Repeat("s", 125), i))
+	}
+	return strings.Join(list, " ")
 }
 
 // wrong is a token with another secret, that is no token any more.
