@@ -4,6 +4,7 @@ package testserver
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,7 +41,12 @@ func TestNothingIsLeft(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, cmd.Start())
 			var own, common int
+			nginx := "" // its workers are processes besides the one that was started
 			for output := bufio.NewScanner(stdout); common == 0 && output.Scan(); {
+				if addr, found := strings.CutPrefix(output.Text(), "nginx: "); found {
+					nginx = addr
+					require.NoError(t, dial(nginx))
+				}
 				if ids, found := strings.CutPrefix(output.Text(), "servers: "); found {
 					_, err := fmt.Sscan(ids, &own, &common)
 					require.NoError(t, err)
@@ -62,6 +68,12 @@ func TestNothingIsLeft(t *testing.T) {
 					return nil
 				})
 			}
+			await(t, "nginx and its workers have ended", func() error {
+				if nginx != "" && dial(nginx) == nil {
+					return errors.New("somebody still listens")
+				}
+				return nil
+			})
 			if name == "normal end" {
 				left, err := os.ReadDir(temporary)
 				require.NoError(t, err)
@@ -73,6 +85,11 @@ func TestNothingIsLeft(t *testing.T) {
 
 // startAndWait is the test process.
 func startAndWait(t *testing.T) {
+	if _, err := exec.LookPath("nginx"); err == nil {
+		addr := FreeAddr(t)
+		StartNginx(t, addr, answering(addr, "here"))
+		fmt.Println("nginx:", addr)
+	}
 	RedisURL(t)
 	own := StartRedis(t)
 	fmt.Println("servers:", own.process.pid(), shared.process.pid())
