@@ -91,7 +91,7 @@ func TestRefusals(t *testing.T) {
 			reply := s.get(t, "/", bearer("x"))
 			assert.Equal(t, status, reply.StatusCode)
 			assert.Equal(t, []string{`Bearer realm="api", error="e"`}, reply.Header["Www-Authenticate"], status)
-			if status != 401 { // nginx adds nothing to its own 401
+			if kind != "nginx" || status != 401 && status != 403 { // keystore has none for these
 				assert.Equal(t, []string{"7"}, reply.Header["Retry-After"], status)
 			}
 			assert.Empty(t, s.app.take(), status)
