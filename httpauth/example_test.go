@@ -28,10 +28,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /orders", auth.Require("orders:read")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key, _ := httpauth.KeyFrom(r.Context())
-		fmt.Fprintln(w, "orders of", key.Owner)
-	})))
+	mux.Handle("GET /orders", auth.Require("orders:read")(http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) {
+			key, _ := httpauth.KeyFrom(r.Context())
+			fmt.Fprintln(w, "orders of", key.Owner)
+		})))
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
