@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/faulty"
+	"example.com/keystore/memory"
 )
 
 // TestEscalation tries, one by one, to get more power than the presented key has.
@@ -41,6 +43,7 @@ func TestEscalation(t *testing.T) {
 		"create for longer, ttl":              {nil, "POST", "", m{"ttl_seconds": 31 * 86400}, "body.expires_at"},
 		"create for 292 years":                {nil, "POST", "", m{"ttl_seconds": maxSeconds}, "body.expires_at"},
 		"create within":                       {nil, "POST", "", m{"owner": "alice", "scopes": []string{"orders:*", "orders:x:*"}, "expires_at": end}, ""},
+		"create within, ttl":                  {nil, "POST", "", m{"ttl_seconds": 29 * 86400}, ""},
 		"add a scope":                         {&weak, "PATCH", "", m{"scopes": []string{"orders:read", "billing:read"}}, "body.scopes"},
 		"swap a scope":                        {&weak, "PATCH", "", m{"scopes": []string{"*"}}, "body.scopes"},
 		"add a reserved scope":                {&weak, "PATCH", "", m{"scopes": []string{"orders:read", ScopeSelf}}, "body.scopes"},
@@ -211,6 +214,51 @@ func TestClearingMetadataKeepsTheMark(t *testing.T) {
 	s.do(request{method: "POST", path: "/keys/" + k.ID + "/disable"}).want(t, 200, "")
 	got := s.do(request{method: "PATCH", path: "/keys/" + k.ID, body: m{"metadata": nil}}).want(t, 200, "")
 	assert.Equal(t, map[string]any{DisabledBy: "self"}, got.body["metadata"])
+}
+
+// TestBetweenCheckAndRotation: what comes in between is seen.
+func TestBetweenCheckAndRotation(t *testing.T) {
+	var between func()
+	store := faulty.New(memory.New(), func(c faulty.Call) faulty.Fault {
+		if then := between; then != nil && c.Method == faulty.Get {
+			between = nil
+			return faulty.Around(nil, then)
+		}
+		return nil
+	})
+	s := newSite(t, store, keystore.Options{}, as(Grant{Owner: "alice", Scopes: []string{"orders:*"}}))
+	for name, test := range map[string]struct {
+		change keystore.Changes
+		match  string
+		status int
+		code   string
+	}{
+		"a scope":       {keystore.Changes{Scopes: []string{"billing:write"}}, "", 403, "beyond_grant"},
+		"a name":        {keystore.Changes{Name: "x"}, "", 200, ""},
+		"a revision":    {keystore.Changes{Name: "x"}, `"1"`, 412, "precondition_failed"},
+		"any revision":  {keystore.Changes{Name: "x"}, `*`, 200, ""},
+		"this revision": {keystore.Changes{Name: "x"}, `"1", "2"`, 200, ""},
+	} {
+		k, _ := s.key(keystore.KeyParams{Owner: "alice", Scopes: []string{"orders:read"}})
+		between = func() {
+			_, err := s.ks.Update(t.Context(), k.ID, func(c *keystore.Changes) error {
+				c.Name = test.change.Name
+				c.Scopes = append(c.Scopes, test.change.Scopes...)
+				return nil
+			})
+			require.NoError(t, err)
+		}
+		r := request{method: "POST", path: "/keys/" + k.ID + "/rotate", body: m{"grace_seconds": 0}, header: map[string]string{}}
+		if test.match != "" {
+			r.header["If-Match"] = test.match
+		}
+		got := s.do(r)
+		require.Equal(t, test.status, got.StatusCode, name)
+		if test.code != "" {
+			got.want(t, test.status, test.code)
+			require.Equal(t, 1, s.get(k.ID).Generation, name)
+		}
+	}
 }
 
 // TestRaces lets the holder of a weak key rotate and extend a key while an

@@ -139,13 +139,13 @@ func (g *Grant) reaches(expiresAt time.Time) error {
 	return nil
 }
 
-// allows judges a change of a key. What takes power away is always allowed; what
+// allows judges a patch of a key. What takes power away is always allowed; what
 // gives some needs the whole key to lie within the grant.
 func (g *Grant) allows(before, after *keystore.Changes) error {
 	if !g.Metadata && !maps.Equal(before.Metadata, after.Metadata) {
 		return beyond("body.metadata", "You may not set metadata.")
 	}
-	grows := before.Disabled && !after.Disabled || later(after.ExpiresAt, before.ExpiresAt)
+	grows := later(after.ExpiresAt, before.ExpiresAt)
 	for _, scope := range after.Scopes {
 		grows = grows || !covered(before.Scopes, scope)
 	}
