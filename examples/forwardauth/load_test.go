@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +20,7 @@ import (
 )
 
 // Clients keep their connections and send one request after another while nginx reads
-// a new configuration, twice the old one and then one that opens a path. No request is
+// a configuration again, the same a few times and then one that opens a path. No request is
 // let through that should not be, and none fails but on a connection that an old worker
 // closes.
 func TestReloadUnderLoad(t *testing.T) {
@@ -68,7 +69,11 @@ func TestReloadUnderLoad(t *testing.T) {
 		return nil
 	})
 	clients.await(t, "some requests", func() bool { return passed.Load() > 20 })
-	for range 3 {
+	rounds := 3
+	if long() {
+		rounds = 100
+	}
+	for range rounds {
 		before := passed.Load()
 		nginx.Reload(files)
 		clients.await(t, "some more requests", func() bool { return passed.Load() > before+40 })
@@ -99,7 +104,7 @@ func TestRevokedUnderLoad(t *testing.T) {
 		url := badgerURL(t)
 		keys := fill(t, url, "orders:*", "keystore:admin")
 		server := serve(t, url, "--cache-ttl", "1h")
-		revokedUnderLoad(t, server.Addr(), keys[0].token, 0, func() {
+		revokedUnderLoad(t, "nginx", server.Addr(), keys[0].token, 0, func() {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL()+"/v1/keys/"+keys[0].ID+"/revoke", strings.NewReader(`{"reason":"a test"}`))
 			require.NoError(t, err)
 			request.Header.Set("Authorization", "Bearer "+keys[1].token)
@@ -111,17 +116,28 @@ func TestRevokedUnderLoad(t *testing.T) {
 			require.Equal(t, http.StatusOK, response.StatusCode)
 		})
 	})
-	t.Run("by another process", func(t *testing.T) {
-		url := testserver.StartRedis(t).URL()
-		k := fill(t, url, "orders:*")[0]
-		server := serve(t, url, "--cache-ttl", cacheTTL.String())
-		revokedUnderLoad(t, server.Addr(), k.token, cacheTTL, func() { revoke(t, url, k.ID) })
-	})
+	kinds, rounds := []string{"nginx"}, 1
+	if long() {
+		kinds, rounds = append(kinds, "caddy"), 20
+	}
+	for _, kind := range kinds {
+		t.Run("by another process/"+kind, func(t *testing.T) {
+			url := testserver.StartRedis(t).URL()
+			for range rounds {
+				k := fill(t, url, "orders:*")[0]
+				server := serve(t, url, "--cache-ttl", cacheTTL.String()) // a new one throttles nobody yet
+				revokedUnderLoad(t, kind, server.Addr(), k.token, cacheTTL, func() { revoke(t, url, k.ID) })
+			}
+		})
+	}
 }
 
-func revokedUnderLoad(t *testing.T, keystore, token string, bound time.Duration, revoke func()) {
+// long reports whether the long forms are asked for.
+func long() bool { return os.Getenv("KEYSTORE_TEST_LONG") == "1" }
+
+func revokedUnderLoad(t *testing.T, kind, keystore, token string, bound time.Duration, revoke func()) {
 	t.Helper()
-	s := newSite(t, "nginx", keystore)
+	s := newSite(t, kind, keystore)
 	var passed, refused atomic.Int64
 	var revoked atomic.Pointer[time.Time]
 	clients := newClients(t, 64, func(c *client) error {

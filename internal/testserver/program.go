@@ -149,11 +149,17 @@ func (s *Server) running() *process {
 	return s.process
 }
 
-// writeFiles writes the files of a configuration.
+// writeFiles writes the files of a configuration, each at once: a server that is about
+// to read one must not find half of it.
 func writeFiles(tb testing.TB, dir string, files map[string]string) {
 	tb.Helper()
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		path := filepath.Join(dir, name)
+		err := os.WriteFile(path+".new", []byte(text), 0o600)
+		if err == nil {
+			err = os.Rename(path+".new", path)
+		}
+		if err != nil {
 			tb.Fatal(err)
 		}
 	}
