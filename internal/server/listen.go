@@ -81,7 +81,8 @@ func (s *server) open() (endpoints []*endpoint, local net.Listener, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	add(nameMain, l, handler).http.TLSConfig = secret
+	main := add(nameMain, l, handler)
+	main.http.TLSConfig, main.tls = secret, secret != nil
 	if s.config.OpsListen != "" {
 		if l, err = listenTCP(s.config.OpsListen); err != nil {
 			return endpoints, nil, err

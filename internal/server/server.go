@@ -156,7 +156,7 @@ func (s *server) announce(endpoints []*endpoint, local net.Listener) {
 	at := make(addresses)
 	for _, e := range endpoints {
 		at[e.name] = e.listener.Addr()
-		s.log.Info("listening", "for", e.name, "address", e.listener.Addr().String(), "tls", e.http.TLSConfig != nil)
+		s.log.Info("listening", "for", e.name, "address", e.listener.Addr().String(), "tls", e.tls)
 	}
 	if local != nil {
 		s.log.Info("listening", "for", "socket", "address", local.Addr().String())
@@ -185,12 +185,13 @@ type endpoint struct {
 	name     string
 	listener net.Listener
 	http     *http.Server
+	tls      bool
 }
 
 // serve returns nil when the endpoint was shut down.
 func (e *endpoint) serve() error {
 	var err error
-	if e.http.TLSConfig != nil {
+	if e.tls {
 		err = e.http.ServeTLS(e.listener, "", "")
 	} else {
 		err = e.http.Serve(e.listener)
