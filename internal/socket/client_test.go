@@ -154,6 +154,27 @@ func TestCallerThatGivesUpStopsTheCall(t *testing.T) {
 	}
 }
 
+func TestCloseWaitsForCalls(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	path, _ := serve(t, waiting{memory.New(), begun, goOn}, nil)
+	b, err := socket.Open(path)
+	require.NoError(t, err)
+	written := make(chan error, 1)
+	go func() { written <- b.Create(context.Background(), backend.Record{ID: "x", Owner: "o"}) }()
+	<-begun
+	closed := make(chan struct{})
+	go func() { _ = b.Close(); close(closed) }()
+	require.Eventually(t, func() bool { _, err := b.Get(context.Background(), "x"); return errors.Is(err, backend.ErrClosed) }, 10*time.Second, time.Millisecond)
+	select {
+	case <-closed:
+		t.Fatal("it is closed while a call is under way")
+	default:
+	}
+	close(goOn)
+	<-closed
+	require.NoError(t, <-written)
+}
+
 func TestServerThatDoesNotAnswer(t *testing.T) {
 	l := listen(t, socketPath(t)) // accepts nothing
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -195,13 +216,18 @@ func TestChangedComesBeforeTheReply(t *testing.T) {
 		}
 		return nil
 	})
+	var other backend.Backend
 	path, _ := serve(t, inner, func(ctx context.Context, id string) {
+		for range 20 { // takes its time
+			_, _ = other.Get(ctx, id)
+		}
 		_, err := inner.Get(ctx, id)
 		mu.Lock()
 		defer mu.Unlock()
 		told = append(told, fmt.Sprint(id, " ", err == nil))
 	})
 	b := open(t, path)
+	other = open(t, path)
 	last := func() string {
 		mu.Lock()
 		defer mu.Unlock()

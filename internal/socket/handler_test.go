@@ -55,8 +55,8 @@ func TestHandlerRefuses(t *testing.T) {
 	require.Equal(t, http.StatusOK, status("POST", "/v1/get", "\x61x"))
 	for _, body := range []string{
 		"", "x", "\x01", "\x61x\x61x", // none, not CBOR, a number, two of them
-		"\x61" + strings.Repeat("x", 300<<10), // too long
-		"\x7f\x61x\xff", "\xd8\x20\x61x",      // of indefinite length, tagged
+		"\x7a\x00\x04\xb0\x00" + strings.Repeat("x", 300<<10), // too long
+		"\x7f\x61x\xff", "\xd8\x20\x61x", // of indefinite length, tagged
 	} {
 		require.Equal(t, http.StatusBadRequest, status("POST", "/v1/get", body), "%.20q", body)
 	}

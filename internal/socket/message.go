@@ -60,7 +60,8 @@ type list struct {
 	Limit        int
 }
 
-// chunk is a part of a backup. The last one says so, or how the backup failed.
+// chunk is a part of a backup. The last one says so, and how the backup failed if it
+// did.
 type chunk struct {
 	_       struct{} `cbor:",toarray"`
 	Data    []byte

@@ -87,7 +87,7 @@ func (h *handler) backup(w http.ResponseWriter, r *http.Request) {
 	}
 	defer end()
 	err = h.writeBackup(s)
-	_ = s.send(chunk{Last: err == nil, Failure: failureOf(err, true)}) // without it the backup is not whole
+	_ = s.send(chunk{Last: true, Failure: failureOf(err, true)}) // without it the backup is not whole
 }
 
 func (h *handler) writeBackup(s *stream) error {
