@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"example.com/keystore"
@@ -241,6 +242,22 @@ func TestServeWritesNoToken(t *testing.T) {
 	require.Equal(t, "bob", events["generate"].Owner)
 	require.Equal(t, admin, events["generate"].Actor)
 	require.Equal(t, keystore.ReasonMissingScope, events["lookup"].Reason)
+}
+
+func TestServeIsDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "serve.md"))
+	require.NoError(t, err)
+	(&app{}).serve().Flags().VisitAll(func(f *pflag.Flag) {
+		require.Contains(t, string(page), "| `--"+f.Name)
+	})
+	for _, file := range []string{"keystore.env", "Dockerfile"} { // a variable that is none would be passed over
+		text, err := os.ReadFile(filepath.Join("..", "..", "deploy", file))
+		require.NoError(t, err)
+		for _, name := range regexp.MustCompile(`KEYSTORE_([A-Z_]+)=`).FindAllStringSubmatch(string(text), -1) {
+			flag := strings.ToLower(strings.ReplaceAll(name[1], "_", "-"))
+			require.True(t, flag == "url" || (&app{}).serve().Flags().Lookup(flag) != nil, name[0])
+		}
+	}
 }
 
 // TestServeManyConnections opens as many as a server takes by default.

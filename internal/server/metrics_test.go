@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -77,6 +79,20 @@ func TestMetrics(t *testing.T) {
 	require.Positive(t, metric(t, text, `go_goroutines`))
 	require.NotContains(t, text, id)
 	require.NotContains(t, text, "alice")
+}
+
+func TestEveryMetricIsDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "serve.md"))
+	require.NoError(t, err)
+	s := serve(t, Config{})
+	token, _ := s.generate("a")
+	s.get("/verify", token)
+	s.get("/verify", token) // after which the first one has been counted
+	names := regexp.MustCompile(`(?m)^# TYPE (keystore_\S+)`).FindAllStringSubmatch(s.get("/metrics", "").body, -1)
+	require.Greater(t, len(names), 10)
+	for _, name := range names {
+		require.Contains(t, string(page), "`"+name[1])
+	}
 }
 
 func goVersion(text string) string {

@@ -8,11 +8,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"example.com/keystore"
@@ -33,8 +33,7 @@ func (c *Config) tlsConfig() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("making a certificate failed: %w", err)
 		}
-		sum := sha256.Sum256(cert.Certificate[0])
-		c.Logger.Info("made a self-signed certificate, for trying out only", "sha256", hex.EncodeToString(sum[:]))
+		c.Logger.Info("made a self-signed certificate, for trying out only", "sha256", fingerprint(cert.Certificate[0]))
 		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
 	case c.CertFile == "" || c.KeyFile == "":
 		return nil, fmt.Errorf("%w TLS: a certificate and its key belong together", keystore.ErrInvalid)
@@ -44,6 +43,12 @@ func (c *Config) tlsConfig() (*tls.Config, error) {
 		return nil, err
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}, nil
+}
+
+// fingerprint is written as openssl x509 -fingerprint does.
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
 // selfSigned makes a certificate for this machine and the host of address, for 90

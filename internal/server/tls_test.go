@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,7 +133,9 @@ func TestSelfSigned(t *testing.T) {
 	s := serve(t, Config{SelfSigned: true})
 	cert := shown(t, s.addr)
 	sum := sha256.Sum256(cert.Raw)
-	require.Contains(t, s.log.String(), hex.EncodeToString(sum[:]))
+	logged := regexp.MustCompile(`"sha256":"([0-9A-F:]{95})"`).FindStringSubmatch(s.log.String())
+	require.NotNil(t, logged)
+	require.Equal(t, hex.EncodeToString(sum[:]), strings.ToLower(strings.ReplaceAll(logged[1], ":", "")))
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
 	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
