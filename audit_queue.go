@@ -42,8 +42,9 @@ type auditTrail struct {
 	life   context.Context // of everything; ends when close gives up
 	stop   context.CancelFunc
 
-	// Events, each of which was recorded, and then delivered or lost.
-	recorded, delivered, dropped atomic.Uint64
+	accepted atomic.Uint64 // events that came into the queue or are sums
+	settled  atomic.Uint64 // of these, events that were delivered or given up
+	dropped  atomic.Uint64 // events that are lost, accepted or not
 
 	failing, dropping rarely
 }
@@ -75,27 +76,36 @@ func (t *auditTrail) record(ctx context.Context, e Event) {
 		return
 	}
 	e = t.complete(ctx, e)
-	t.recorded.Add(1)
 	if !t.enter() {
 		t.drop(1, "the Keystore is closed")
 		return
 	}
 	defer t.waiting.Done()
-	select {
-	case t.queue <- e:
+	if t.offer(e) {
 		return
-	default:
 	}
 	timer := time.NewTimer(t.timeout)
 	defer timer.Stop()
 	select {
 	case t.queue <- e:
+		t.accepted.Add(1)
 	case <-timer.C:
 		t.drop(1, "the Auditor is too slow")
 	case <-ctx.Done():
 		t.drop(1, "the Auditor is too slow for the context of the call")
 	case <-t.life.Done():
 		t.drop(1, "the Keystore is closed")
+	}
+}
+
+// offer puts an event into the queue if there is room.
+func (t *auditTrail) offer(e Event) bool {
+	select {
+	case t.queue <- e:
+		t.accepted.Add(1)
+		return true
+	default:
+		return false
 	}
 }
 
@@ -170,7 +180,7 @@ func (t *auditTrail) gather(first Event) []Event {
 }
 
 func (t *auditTrail) deliverAll(sums []Event) {
-	t.recorded.Add(uint64(len(sums)))
+	t.accepted.Add(uint64(len(sums)))
 	for batch := range slices.Chunk(sums, auditBatch) {
 		t.deliver(batch)
 	}
@@ -185,7 +195,7 @@ func (t *auditTrail) deliver(batch []Event) {
 	for pause := auditPauseMin; t.life.Err() == nil; pause = min(2*pause, auditPauseMax) {
 		err := t.attempt(batch)
 		if err == nil {
-			t.delivered.Add(uint64(len(batch)))
+			t.settled.Add(uint64(len(batch)))
 			return
 		}
 		if t.failing.now() {
@@ -193,6 +203,7 @@ func (t *auditTrail) deliver(batch []Event) {
 				"error", auditText(err.Error()), "events", len(batch), "waiting", len(t.queue))
 		}
 		if len(t.queue) == cap(t.queue) && time.Since(began) >= t.timeout {
+			t.settled.Add(uint64(len(batch)))
 			t.drop(len(batch), "the Auditor fails")
 			return
 		}
@@ -235,8 +246,8 @@ func (t *auditTrail) close() (lost int) {
 		close(t.sealed)
 		t.await()
 		t.stop()
-		if left := t.recorded.Load() - t.delivered.Load() - t.dropped.Load(); left > 0 {
-			t.drop(int(left), "the Keystore is closed")
+		if left := len(t.refusals.take(true)) + int(t.accepted.Load()-t.settled.Load()); left > 0 {
+			t.drop(left, "the Keystore is closed")
 		}
 	})
 	return int(t.lost())

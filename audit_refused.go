@@ -69,17 +69,6 @@ func (t *auditTrail) refused(ctx context.Context, err *LookupError) {
 	}
 }
 
-// offer puts an event into the queue if there is room.
-func (t *auditTrail) offer(e Event) bool {
-	select {
-	case t.queue <- e:
-		t.recorded.Add(1)
-		return true
-	default:
-		return false
-	}
-}
-
 // again adds a failure to its sum, if there is one.
 func (r *refusals) again(err *LookupError) bool {
 	r.mu.RLock()
