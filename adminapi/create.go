@@ -12,7 +12,7 @@ type createRequest struct {
 	Owner       string     `json:"owner,omitempty" doc:"Required of who may manage the keys of all owners." maxLength:"256"`
 	Name        string     `json:"name,omitempty" maxLength:"128"`
 	Description string     `json:"description,omitempty" maxLength:"1024"`
-	Scopes      []string   `json:"scopes,omitempty" nullable:"false" maxItems:"64"`
+	Scopes      []string   `json:"scopes,omitempty" nullable:"false" maxItems:"64" pattern:"^(\\*|[0-9A-Za-z._-]+(:[0-9A-Za-z._-]+)*(:\\*)?)$" maxLength:"128"`
 	Metadata    entries    `json:"metadata,omitempty" doc:"Names that begin with keystore: are reserved." maxProperties:"64"`
 	ExpiresAt   *timestamp `json:"expires_at,omitempty" doc:"Either this or ttl_seconds, or neither for the default of the server; the caller's own end, if that is sooner."`
 	TTLSeconds  *seconds   `json:"ttl_seconds,omitempty" doc:"The lifetime from now on, at least 1." minimum:"1"`

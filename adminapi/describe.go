@@ -67,7 +67,7 @@ func (op *operation) describe(types huma.Registry, problems *huma.Schema) *huma.
 		d.Parameters = append(d.Parameters, &huma.Param{Name: "id", In: "path", Required: true, Description: "The id of a key: 16 letters and digits.", Schema: &huma.Schema{Type: "string"}})
 	}
 	if op.changes() {
-		d.Parameters = append(d.Parameters, &huma.Param{Name: "If-Match", In: "header", Description: `Entity tags, such as "7", or *.`, Schema: &huma.Schema{Type: "string"}})
+		d.Parameters = append(d.Parameters, &huma.Param{Name: "If-Match", In: "header", Description: `Entity tags, such as "7", or *.`, Schema: &huma.Schema{Type: "string", Pattern: `^(\*|(W/)?"[^"]*"( *, *(W/)?"[^"]*")*)$`}})
 	}
 	for _, p := range op.parameters {
 		d.Parameters = append(d.Parameters, &huma.Param{Name: p.name, In: "query", Description: p.doc, Schema: p.kind.schema()})

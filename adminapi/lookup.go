@@ -9,7 +9,7 @@ import (
 
 type lookupRequest struct {
 	Token  string   `json:"token" doc:"It is looked up as a service would, and counts as a use."`
-	Scopes []string `json:"scopes,omitempty" nullable:"false" doc:"All of them must be covered."`
+	Scopes []string `json:"scopes,omitempty" nullable:"false" doc:"All of them must be covered." pattern:"^[0-9A-Za-z._-]+(:[0-9A-Za-z._-]+)*$" maxLength:"128"`
 }
 
 // lookupAnswer is 200 for a token that is refused, too: the lookup succeeded.

@@ -13,7 +13,7 @@ import (
 type patchRequest struct {
 	Name        optional[string]             `json:"name,omitempty" maxLength:"128"`
 	Description optional[string]             `json:"description,omitempty" maxLength:"1024"`
-	Scopes      optional[[]string]           `json:"scopes,omitempty" maxItems:"64" doc:"All that the key is to have. Reserved scopes can be kept or dropped, not added."`
+	Scopes      optional[[]string]           `json:"scopes,omitempty" maxItems:"64" pattern:"^(\\*|[0-9A-Za-z._-]+(:[0-9A-Za-z._-]+)*(:\\*)?)$" maxLength:"128" doc:"All that the key is to have. Reserved scopes can be kept or dropped, not added."`
 	Metadata    optional[map[string]*string] `json:"metadata,omitempty" doc:"Entries to set, or with null to remove. null removes all but reserved ones."`
 	ExpiresAt   optional[timestamp]          `json:"expires_at,omitempty" doc:"null: never. It must lie in the future, and revives a key that has expired."`
 }
