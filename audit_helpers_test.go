@@ -49,6 +49,13 @@ func (a *spyAuditor) events() []Event {
 	return slices.Clone(a.taken)
 }
 
+// called is when it was called.
+func (a *spyAuditor) called() []time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.calls)
+}
+
 // revisions is how the tests number their events.
 func (a *spyAuditor) revisions() (numbers []int) {
 	for _, e := range a.events() {

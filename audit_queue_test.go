@@ -54,7 +54,7 @@ func TestSlowAuditorLosesNothing(t *testing.T) {
 		for n := range 5000 {
 			trail.record(t.Context(), numbered(n))
 		}
-		require.Greater(t, len(a.calls), 10)
+		require.Greater(t, len(a.called()), 10)
 		time.Sleep(20 * time.Second)
 		require.Equal(t, upTo(5000), a.revisions())
 		require.Zero(t, trail.close())
@@ -81,7 +81,7 @@ func TestFailedBatchComesAgainOnce(t *testing.T) {
 				require.Equal(t, upTo(10), a.revisions(), "once each")
 				pause := auditPauseMin
 				for n := 1; n <= failures; n++ {
-					require.Equal(t, pause, a.calls[n].Sub(a.calls[n-1]), "pause %d", n)
+					require.Equal(t, pause, a.called()[n].Sub(a.called()[n-1]), "pause %d", n)
 					pause = min(2*pause, auditPauseMax)
 				}
 				require.Zero(t, trail.close())
@@ -106,7 +106,7 @@ func TestAuditorHasATimeout(t *testing.T) {
 		trail.record(t.Context(), numbered(0))
 		time.Sleep(time.Minute)
 		require.Equal(t, []int{0}, a.revisions())
-		require.Equal(t, 2*time.Second+auditPauseMin, a.calls[1].Sub(a.calls[0]))
+		require.Equal(t, 2*time.Second+auditPauseMin, a.called()[1].Sub(a.called()[0]))
 	})
 }
 
