@@ -26,6 +26,7 @@ func TestConformance(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var mu sync.Mutex
 			paths := map[string]string{}
 			conformance.Run(t, func(tb testing.TB, store string) backend.Backend {
