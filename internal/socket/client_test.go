@@ -1,7 +1,6 @@
 package socket_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -325,81 +322,6 @@ func TestHandleCanDoWhatTheStoreCan(t *testing.T) {
 	}
 }
 
-type backupper interface{ Backup(w io.Writer) error }
-
-func TestBackup(t *testing.T) {
-	folder, err := badger.Open("", &badger.Options{InMemory: true})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, folder.Close()) })
-	path, end := serve(t, folder, nil)
-	b := open(t, path)
-	for n := range 50 {
-		require.NoError(t, b.Create(t.Context(), backend.Record{ID: fmt.Sprintf("key-%02d", n), Owner: "o", Data: bytes.Repeat([]byte{1}, 10_000)}))
-	}
-	var direct, over bytes.Buffer
-	require.NoError(t, folder.Backup(&direct))
-	require.NoError(t, b.(backupper).Backup(&over))
-	require.True(t, bytes.Equal(direct.Bytes(), over.Bytes()))
-
-	full := errors.New("the disk is full")
-	require.ErrorIs(t, b.(backupper).Backup(writerOf(iotest.ErrReader(full))), full)
-	hold := make(chan struct{}) // the server ends amid it
-	err = b.(backupper).Backup(writer(func(p []byte) (int, error) {
-		select {
-		case <-hold:
-		default:
-			close(hold)
-			end()
-		}
-		return len(p), nil
-	}))
-	require.ErrorContains(t, err, "socket:", "what came is no whole backup")
-}
-
-func TestBackupThatFails(t *testing.T) {
-	b := served(t, struct {
-		backend.Backend
-		backupper
-	}{memory.New(), failing{}})
-	var out bytes.Buffer
-	require.ErrorIs(t, b.(backupper).Backup(&out), badger.ErrDamaged)
-
-	closed := served(t, struct {
-		backend.Backend
-		backupper
-	}{memory.New(), endless{}})
-	err := closed.(backupper).Backup(writer(func(p []byte) (int, error) {
-		go closed.Close()
-		return len(p), nil
-	}))
-	require.ErrorIs(t, err, backend.ErrClosed)
-}
-
-type writer func(p []byte) (int, error)
-
-func (w writer) Write(p []byte) (int, error) { return w(p) }
-
-func writerOf(r io.Reader) io.Writer {
-	return writer(func(p []byte) (int, error) { return r.Read(p) })
-}
-
-type failing struct{}
-
-func (failing) Backup(w io.Writer) error {
-	_, _ = w.Write([]byte("a part"))
-	return fmt.Errorf("%w: record 7", badger.ErrDamaged)
-}
-
-type endless struct{}
-
-func (endless) Backup(w io.Writer) error {
-	for {
-		if _, err := w.Write(make([]byte, 1<<16)); err != nil {
-			return err
-		}
-	}
-}
-
 func TestSame(t *testing.T) {
 	store := memory.New()
 	path, _ := serve(t, store, nil)
@@ -410,44 +332,4 @@ func TestSame(t *testing.T) {
 	require.False(t, socket.Same(a, served(t, store)), "another server")
 	require.False(t, socket.Same(a, store))
 	require.False(t, socket.Same(store, store))
-}
-
-// FuzzReply has a server answer with bytes that may be anything.
-func FuzzReply(f *testing.F) {
-	for _, seed := range []string{
-		"", "\x82\xf6\xf4", "\x82\xf6\x86\x61x\x61o\x41d\x00\x00\x01", "\x82\xf6\x81\x86\x61x\x61o\x41d\x00\x00\x01", "\x82\xf6\x07",
-		"\x82\x82\x64text\x81\x69not_found\xf4", "\x82\x82\x64text\xf6\xf4", "\x82\xf6\x9b\xff\xff\xff\xff\xff\xff\xff\xff", "\x82\xf6\xf4\x61x\x60\x01",
-		"\x83\x43abc\xf4\xf6\x83\x40\xf5\xf6", "\x83\x40\xf4\x82\x61x\x80",
-	} {
-		f.Add([]byte(seed))
-	}
-	hello := []byte("\xa4\x01\x01\x02\x61a\x03\xf5\x04\xf5")
-	var body atomic.Value
-	path, _ := serveHandler(f, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/hello" {
-			_, _ = w.Write(hello)
-			return
-		}
-		_, _ = w.Write(body.Load().([]byte))
-	}))
-	b := open(f, path)
-	f.Fuzz(func(t *testing.T, answer []byte) {
-		body.Store(answer)
-		_, getting := b.Get(t.Context(), "x")
-		_, listing := b.List(t.Context(), backend.ListOptions{Limit: 1})
-		_, purging := b.Purge(t.Context(), time.Now(), 1)
-		var out bytes.Buffer
-		backing := b.(backupper).Backup(&out)
-		for _, err := range []error{b.Delete(t.Context(), "x"), getting, listing, purging, backing} {
-			if errors.Is(err, backend.ErrClosed) || errors.Is(err, socket.ErrNoServer) {
-				t.Fatal(err)
-			}
-		}
-		changes, err := b.(backend.Watcher).Watch(t.Context())
-		if err != nil {
-			return
-		}
-		for range changes {
-		}
-	})
 }
