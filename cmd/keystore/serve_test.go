@@ -62,7 +62,6 @@ type serving struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	api  string // host:port
-	ops  string
 	mu   sync.Mutex
 	log  []string      // its lines
 	more chan struct{} // has one after each line

@@ -82,10 +82,14 @@ func TestGracefulEnd(t *testing.T) {
 	var once sync.Once
 	b := faulty.New(store.Open(), faulty.Only(func(ctx context.Context, do faulty.Do) error {
 		once.Do(func() { close(entered) })
-		<-gate
-		return do(ctx)
+		select {
+		case <-gate:
+			return do(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}, faulty.Get))
-	s := serveOn(t, b, store.Open(), &keystore.Options{OpTimeout: time.Hour}, Config{OpsListen: "127.0.0.1:0"})
+	s := serveOn(t, b, store.Open(), &keystore.Options{OpTimeout: time.Hour}, Config{OpsListen: "127.0.0.1:0", ShutdownTimeout: patience})
 	token, id := s.generate("a")
 	result := make(chan *answer, 1)
 	go func() {

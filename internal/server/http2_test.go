@@ -58,17 +58,16 @@ func TestRapidReset(t *testing.T) {
 	for range 2 {
 		attackers.Go(func() {
 			for ctx.Err() == nil {
-				sent.Add(int64(resetStreams(ctx, s.addr, head, 10_000)))
+				sent.Add(int64(resetStreams(ctx, s.addr, head, 1000)))
 			}
 		})
 	}
-	for range sized(10, 1000) {
+	for n := 0; n < sized(10, 1000) || sent.Load() == 0; n++ {
 		require.Equal(t, 200, s.get("/verify?scope=a", token).StatusCode)
 	}
 	stop()
 	attackers.Wait()
 	t.Logf("%d streams were opened and reset meanwhile", sent.Load())
-	require.Positive(t, sent.Load())
 	require.Less(t, int64(inUse())-int64(before), int64(32<<20))
 }
 
