@@ -54,6 +54,10 @@ var (
 
 	// ErrClosed: the Keystore has been closed.
 	ErrClosed = errors.New("keystore: closed")
+
+	// ErrPanicked is what an Observer is told of an operation that panics, in the
+	// backend or in a function of the program. No method returns it.
+	ErrPanicked = errors.New("keystore: panic")
 )
 
 // Reason says why a lookup was refused, for logs, metrics and audits. It is more

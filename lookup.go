@@ -66,7 +66,7 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string, ou
 		id = parsed
 	}
 	ctx, end := s.begin(ctx, "lookup", id)
-	err = errNotReturned
+	err = ErrPanicked
 	defer func() { end(err) }()
 	err = s.authenticate(ctx, token, scopes, out)
 	if refused, ok := errors.AsType[*LookupError](err); ok { // without an allocation

@@ -57,7 +57,7 @@ type observedBackend struct {
 }
 
 func (b *observedBackend) call(ctx context.Context, name, id string, do func(context.Context) error) error {
-	err := errNotReturned
+	err := ErrPanicked
 	ctx, end := b.observer.Begin(ctx, Operation{Name: name, Store: true, KeyID: id})
 	defer func() { end(err) }()
 	err = do(ctx)

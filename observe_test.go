@@ -136,8 +136,7 @@ func TestTheObserverSeesPanicsAsFailures(t *testing.T) {
 		_, _ = ks.Update(t.Context(), key.ID, func(*Changes) error { panic("of the program") })
 	})
 	told := r.take(t)
-	require.Error(t, told[0].err)
-	require.NotErrorIs(t, told[0].err, ErrUnauthenticated)
+	require.ErrorIs(t, told[0].err, ErrPanicked)
 }
 
 // The cache must not lose what a Watcher offers because an observer stands before

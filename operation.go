@@ -9,7 +9,7 @@ import (
 // do may fill in what it learns of the event.
 func (s *Keystore) manage(ctx context.Context, name string, e *Event, do func(context.Context) (Key, error)) (key Key, err error) {
 	inside, end := s.begin(ctx, name, e.KeyID)
-	err = errNotReturned
+	err = ErrPanicked
 	defer func() {
 		end(err)
 		s.tell(ctx, e, key, err)
@@ -44,17 +44,13 @@ func (s *Keystore) tell(ctx context.Context, e *Event, key Key, err error) {
 // whose words may hold anything.
 const refusedByProgram = "refused by the program"
 
-// errNotReturned is what the observer and the audit are told of a call that
-// panics.
-var errNotReturned = errors.New("keystore: panic")
-
 func outcomeOf(err error) Outcome {
 	switch {
 	case err == nil:
 		return OutcomeDone
 	case errors.Is(err, ErrUnknownOutcome):
 		return OutcomeUnknown
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrCorrupt), errors.Is(err, ErrClosed), errors.Is(err, errNotReturned):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrCorrupt), errors.Is(err, ErrClosed), errors.Is(err, ErrPanicked):
 		return OutcomeFailed
 	}
 	return OutcomeRefused

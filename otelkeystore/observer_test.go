@@ -233,6 +233,7 @@ func TestNothingSecretIsTold(t *testing.T) {
 		require.False(t, strings.Contains(all, text), "%q is told", text)
 	}
 	require.Contains(t, all, key.ID, "what would be found is found")
+	require.Contains(t, all, "panic", "which is a failure of its own")
 }
 
 // TestKeyIDsAreNotToldUnasked, nor in any metric.

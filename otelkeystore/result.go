@@ -79,6 +79,7 @@ var errorClasses = []class{
 	{keystore.ErrUnavailable, result{outcomeFailed, "unavailable"}},
 	{keystore.ErrCorrupt, result{outcomeFailed, "corrupt"}},
 	{keystore.ErrClosed, result{outcomeFailed, "closed"}},
+	{keystore.ErrPanicked, result{outcomeFailed, "panic"}},
 	{keystore.ErrConflict, result{outcomeRefused, "conflict"}},
 	{keystore.ErrState, result{outcomeRefused, "state"}},
 	{keystore.ErrNotFound, result{outcomeRefused, "not_found"}},
@@ -94,6 +95,7 @@ var answers = []class{
 	{context.Canceled, result{outcomeCanceled, "canceled"}},
 	{context.DeadlineExceeded, result{outcomeFailed, "timeout"}},
 	{backend.ErrNotApplied, result{outcomeFailed, "not_applied"}},
+	{keystore.ErrPanicked, result{outcomeFailed, "panic"}},
 }
 
 // reasons of lookups, by whether they are failures.
