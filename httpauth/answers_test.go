@@ -129,8 +129,10 @@ func TestRefuseWithOtherErrors(t *testing.T) {
 		assert.Equal(t, want, w.Code, "%v", err)
 	}
 	w := httptest.NewRecorder()
+	w.Header().Set("Content-Length", "7") // of the answer that would have been
 	s.Refuse(w, newRequest("/"), nil)
 	assert.Equal(t, 503, w.Code, "no error at all is no success")
+	assert.Empty(t, w.Header().Get("Content-Length"))
 }
 
 // Case 43: a caller cannot tell one bad key from another, byte for byte.

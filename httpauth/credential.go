@@ -105,8 +105,10 @@ func isParameter(pair, name string) (value string, ok bool) {
 func (a *Auth) strip(r *http.Request) {
 	r.Header = r.Header.Clone()
 	if !a.opts.NoBearer {
-		if _, ok := bearer(r.Header.Get("Authorization")); ok {
-			delete(r.Header, "Authorization")
+		for _, field := range r.Header["Authorization"] { // more than one only where the path is open
+			if _, ok := bearer(field); ok {
+				delete(r.Header, "Authorization")
+			}
 		}
 	}
 	for _, name := range a.headers {

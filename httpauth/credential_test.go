@@ -17,6 +17,7 @@ func TestCombinations(t *testing.T) {
 	const good, none, several, bad = "", "missing_credentials", "invalid_request", "invalid_token"
 	plain := &Options{FailuresPerSecond: -1}
 	noBearer := &Options{NoBearer: true, FailuresPerSecond: -1}
+	spaced := &Options{QueryParameter: "api key", FailuresPerSecond: -1}
 	bearerOnly := &Options{Headers: []string{}, FailuresPerSecond: -1}
 	for _, c := range []struct {
 		want    string
@@ -35,6 +36,8 @@ func TestCombinations(t *testing.T) {
 		{good, everywhere, "/?api_key=T", ""},
 		{good, everywhere, "/?a=1&api_key=T&b=2", ""},
 		{good, everywhere, "/?api%5Fkey=T", ""},
+		{good, spaced, "/?api+key=T", ""},
+		{good, spaced, "/?api%20key=T", ""},
 		{good, noBearer, "/", "X-API-Key: T"},
 		{good, noBearer, "/", "X-API-Key: T|Authorization: Basic dTpw"},
 		{good, noBearer, "/", "X-API-Key: T|Authorization: Bearer U|Authorization: Bearer X"},
@@ -261,6 +264,9 @@ func TestStripCredential(t *testing.T) {
 		assert.Equal(t, before.RequestURI, r.RequestURI)
 		assert.Equal(t, before.Form, r.Form)
 	}
+
+	serve(h, newRequest("/open", "Authorization: Basic dTpw", "Authorization: Bearer "+token))
+	assert.Empty(t, got.Header, "the second of two is a credential too")
 
 	r := newRequest("/open", "Authorization: Basic dTpw")
 	serve(h, r)

@@ -44,8 +44,8 @@
 //
 // # Throttling
 //
-// An address that keeps failing is answered 429 before its credential is read,
-// whatever it is: up to Options.FailureBurst attempts at once, then
+// An address that keeps failing is answered 429 before any lookup, whatever
+// credential it sends: up to Options.FailureBurst attempts at once, then
 // FailuresPerSecond. Only a credential that came and was refused (401
 // invalid_token) counts. It never counts against a key id, or anybody could lock
 // out a key. IPv6 addresses count by their /64. Clients behind one address (NAT, a

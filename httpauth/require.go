@@ -3,6 +3,7 @@ package httpauth
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"net/http"
 	"slices"
 	"sync"
@@ -21,6 +22,7 @@ type Auth struct {
 	scheme     string   // of challenges
 	errMissing *Failure // 401 without credentials
 	throttle   *throttle
+	seed       maphash.Seed   // of admitted.credential
 	outages    rate.Sometimes // to log
 	untrusted  sync.Once      // to log
 }
@@ -41,6 +43,7 @@ func New(ks *keystore.Keystore, o *Options) (*Auth, error) {
 		scheme:     "Bearer",
 		errMissing: missing(&opts),
 		throttle:   newThrottle(&opts),
+		seed:       maphash.MakeSeed(),
 		outages:    rate.Sometimes{Interval: time.Second},
 	}
 	for _, name := range opts.Headers {
@@ -58,7 +61,9 @@ func New(ks *keystore.Keystore, o *Options) (*Auth, error) {
 // (keystore.WithActor) if it names none yet.
 //
 // Where Require stands within Require of the same Auth, the key is looked up once,
-// by the outer one; the inner one checks its scopes alone.
+// by the outer one; the inner one checks its scopes alone. A request that a handler
+// makes with the context of its own, and with another credential, is judged by
+// that; one without any, by the key of the context.
 //
 // A malformed scope panics, as a malformed pattern does in http.ServeMux: it is a
 // fault of the program, to be seen when it starts.
@@ -92,7 +97,7 @@ func (a *Auth) Require(scopes ...string) func(http.Handler) http.Handler {
 // returns false.
 func (a *Auth) admit(w http.ResponseWriter, r *http.Request, scopes []string) (context.Context, bool) {
 	in := &admitted{Context: r.Context(), auth: a}
-	private, failure := a.check(r, scopes, &in.result)
+	private, failure := a.check(r, scopes, in)
 	if failure != nil {
 		a.Refuse(w, r, failure)
 		return nil, false
@@ -110,29 +115,30 @@ func (a *Auth) admit(w http.ResponseWriter, r *http.Request, scopes []string) (c
 // Refuse; a malformed scope is one with status 500. It is for what Require does not
 // fit: it sees to neither open paths nor StripCredential.
 func (a *Auth) Check(r *http.Request, scopes ...string) (keystore.Result, error) {
-	var result keystore.Result
-	if _, failure := a.check(r, scopes, &result); failure != nil {
+	var in admitted
+	if _, failure := a.check(r, scopes, &in); failure != nil {
 		return keystore.Result{}, failure
 	}
-	return result, nil
+	return in.result, nil
 }
 
-// check writes what it found to out. private is as of credential; within another
+// check writes what it found to in. private is as of credential; within another
 // Require that one has seen to it.
-func (a *Auth) check(r *http.Request, scopes []string, out *keystore.Result) (private bool, failure *Failure) {
+func (a *Auth) check(r *http.Request, scopes []string, in *admitted) (private bool, failure *Failure) {
 	ctx := r.Context()
-	if outer, ok := ctx.Value(admittedKey{}).(*admitted); ok && outer.auth == a {
+	token, private, failure := a.credential(r)
+	credential := maphash.String(a.seed, token)
+	if outer, ok := ctx.Value(admittedKey{}).(*admitted); ok && outer.auth == a && (failure == a.errMissing || credential == outer.credential) {
 		if err := outer.result.Key.CheckScopes(scopes...); err != nil {
 			return false, a.refused(ctx, err)
 		}
-		*out = outer.result
+		in.result, in.credential = outer.result, outer.credential
 		return false, nil
 	}
 	client := a.clientOf(r)
 	if wait := a.throttle.wait(client); wait > 0 {
 		return false, throttled(wait)
 	}
-	token, private, failure := a.credential(r)
 	if failure != nil {
 		return false, failure
 	}
@@ -144,7 +150,7 @@ func (a *Auth) check(r *http.Request, scopes []string, out *keystore.Result) (pr
 		}
 		return false, failure
 	}
-	*out = result
+	in.result, in.credential = result, credential
 	return private, nil
 }
 
@@ -164,8 +170,9 @@ func (a *Auth) refused(ctx context.Context, err error) *Failure {
 // admitted is the context of a request that was let through.
 type admitted struct {
 	context.Context
-	auth   *Auth
-	result keystore.Result
+	auth       *Auth
+	result     keystore.Result
+	credential uint64 // a hash of it, which tells nothing without the seed
 }
 
 type admittedKey struct{}

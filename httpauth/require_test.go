@@ -54,12 +54,40 @@ func TestAnActorThatIsSetStays(t *testing.T) {
 }
 
 func TestRequireWithinRequire(t *testing.T) {
+	kept := newService(t, nil, uncached)
+	assert.Equal(t, 200, with(kept.Require()(kept.Require()(kept.Require("a")(greet))), kept.key("a")).Code)
+	assert.Equal(t, 1, kept.calls(), "looked up once")
+
 	s := newService(t, &Options{StripCredential: true}, uncached)
 	token := s.key("a")
-	assert.Equal(t, 200, with(s.Require()(s.Require("a")(greet)), token).Code)
+	assert.Equal(t, 200, with(s.Require()(s.Require()(s.Require("a")(greet))), token).Code)
 	assert.Equal(t, 1, s.calls(), "looked up once")
 	assert.Equal(t, 403, with(s.Require()(s.Require("b")(greet)), token).Code)
 	assert.Equal(t, 401, with(s.Require()(s.another(nil).Require()(greet)), token).Code, "another Auth decides for itself, and the credential is gone")
+}
+
+// A request that a handler makes of its own, in its own context, does not borrow the
+// rights of the key by which the handler runs if it brings a credential itself.
+func TestRequestWithinARequest(t *testing.T) {
+	s := newService(t, nil)
+	outer, narrow, other := s.key("a"), s.key("b"), s.key("a")
+	inner := s.Require("a")(greet)
+	ran := false
+	h := s.Require()(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ran = true
+		for want, fields := range map[int][][]string{
+			200: {{}, {"X-API-Key: " + outer}, {"Authorization: Bearer " + outer}, {"X-API-Key: " + other}},
+			400: {{"X-API-Key: " + outer, "X-API-Key: " + outer}, {"X-API-Key:"}},
+			401: {{"X-API-Key: " + otherToken}, {"X-API-Key: x"}},
+			403: {{"X-API-Key: " + narrow}},
+		} {
+			for _, f := range fields {
+				assert.Equal(t, want, serve(inner, newRequest("/", f...).WithContext(r.Context())).Code, "%.30q", f)
+			}
+		}
+	}))
+	with(h, outer)
+	assert.True(t, ran)
 }
 
 func TestMalformedScopes(t *testing.T) {

@@ -33,7 +33,7 @@ type client struct {
 	budget *rate.Limiter
 	fullAt time.Time // when nothing of it will be spent any more
 	place  int       // in the heap
-	told   bool      // that it is blocked, since it was full
+	told   bool      // that it is spent, since it was full
 }
 
 // newThrottle returns nil where nobody is to be throttled; its methods work on
@@ -67,8 +67,9 @@ func (t *throttle) wait(addr netip.Addr) time.Duration {
 	return t.until(c, 1, time.Now())
 }
 
-// spend notes a failed attempt of an address, and reports whether it is blocked for
-// the first time since it last had its whole budget. Attempts that were under way
+// spend notes a failed attempt of an address, and reports whether its budget is spent
+// for the first time since it was last whole; who takes over a spent one is not
+// reported again, or a flood from many addresses would fill the log. Attempts that were under way
 // at the same time may spend more than there is, which later ones must wait for.
 func (t *throttle) spend(addr netip.Addr) (blocked bool) {
 	if t == nil {
@@ -90,7 +91,7 @@ func (t *throttle) spend(addr netip.Addr) (blocked bool) {
 	default:
 		c = t.order[0]
 		delete(t.clients, c.addr)
-		c.addr, c.told = addr, false
+		c.addr = addr
 		t.clients[addr] = c
 	}
 	c.budget.ReserveN(now, 1)

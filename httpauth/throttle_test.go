@@ -165,6 +165,24 @@ func TestThrottleOverflow(t *testing.T) {
 	})
 }
 
+// A flood from more addresses than the table has room writes a line a budget, not one
+// an address, however long it lasts.
+func TestAFloodDoesNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, &Options{FailuresPerSecond: 1, FailureBurst: 3, MaxClients: 10}, uncached)
+		h := s.Require()(greet)
+		refused := 0
+		for i := range 5000 {
+			if status(h, fmt.Sprintf("198.51.%d.%d", i/200, i%200), otherToken) == 401 {
+				refused++
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		assert.Greater(t, refused, 400, "attempts came back all the time")
+		assert.Equal(t, 10, strings.Count(s.log.String(), "throttled"))
+	})
+}
+
 // Case 49: whoever has more addresses than the table has room gains nothing by
 // pushing one out with another.
 func TestPushingEachOtherOut(t *testing.T) {
