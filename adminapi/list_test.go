@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,7 +107,9 @@ func TestUnusedSince(t *testing.T) {
 // cursor, and in the end every key that there is.
 func TestListExaminesAThousand(t *testing.T) {
 	store := faulty.New(memory.New(), nil)
-	s := newSite(t, store, keystore.Options{}, as(everything))
+	start, ticks := time.Now(), atomic.Int64{}
+	clock := func() time.Time { return start.Add(time.Duration(ticks.Add(1)) * time.Millisecond) } // ids in order of creation
+	s := newSite(t, store, keystore.Options{Now: clock}, as(everything))
 	for range 2100 {
 		s.key(keystore.KeyParams{Owner: "alice"})
 	}
