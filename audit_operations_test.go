@@ -188,14 +188,21 @@ func TestAPurgeIsOneEvent(t *testing.T) {
 // What was purged before the store failed, or before the Keystore was closed, was
 // purged.
 func TestAPurgeThatEndsEarlySaysWhatItDid(t *testing.T) {
-	for name, end := range map[string]func(ks *Keystore) error{
-		"failure": func(*Keystore) error { return errors.New("no connection") },
-		"close":   func(ks *Keystore) error { ks.closed.Store(true); return backend.ErrClosed },
+	fails := func(*Keystore) error { return errors.New("no connection") }
+	for _, c := range []struct {
+		name   string
+		call   int // of the store's Purge that ends it
+		end    func(ks *Keystore) error
+		purged int
+	}{
+		{"failure", 2, fails, purgeBatch},
+		{"failure at once", 1, fails, 0},
+		{"close", 2, func(ks *Keystore) error { ks.closed.Store(true); return backend.ErrClosed }, purgeBatch},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var ks *Keystore
-				store := faulty.New(memory.New(), faulty.Nth(2, faulty.Purge, func(context.Context, faulty.Do) error { return end(ks) }))
+				store := faulty.New(memory.New(), faulty.Nth(c.call, faulty.Purge, func(context.Context, faulty.Do) error { return c.end(ks) }))
 				a, clock := &spyAuditor{}, &testClock{at: testNoon}
 				ks, err := New(store, &Options{Audit: a, Now: clock.now, TouchInterval: Never, PurgeInterval: Never})
 				require.NoError(t, err)
@@ -207,13 +214,13 @@ func TestAPurgeThatEndsEarlySaysWhatItDid(t *testing.T) {
 				clock.add(31 * 24 * time.Hour)
 				n, err := ks.Purge(t.Context())
 				require.Error(t, err)
-				require.Equal(t, purgeBatch, n)
+				require.Equal(t, c.purged, n)
 				synctest.Wait()
 				events := a.events()
 				e := events[len(events)-1]
 				require.Equal(t, ActionPurge, e.Action)
 				require.Equal(t, OutcomeFailed, e.Outcome)
-				require.Equal(t, purgeBatch, e.Count)
+				require.Equal(t, c.purged, e.Count)
 			})
 		})
 	}

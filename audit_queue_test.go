@@ -191,6 +191,7 @@ func TestBatchThatIsNeverTakenIsGivenUp(t *testing.T) {
 		require.GreaterOrEqual(t, trail.lost(), uint64(1))
 		requireConserved(t, trail, a, 1+fill)
 		require.NotContains(t, a.revisions(), 0)
+		require.Equal(t, int(trail.lost()), trail.close(), "and is counted once")
 	})
 }
 
@@ -287,6 +288,27 @@ func TestRecordAfterCloseIsCounted(t *testing.T) {
 	require.Equal(t, uint64(1), trail.lost())
 	require.Contains(t, log.String(), "the Keystore is closed")
 	require.Empty(t, a.events())
+	require.Empty(t, trail.queue)
+	require.Empty(t, kindsOf(trail), "nothing grows any more")
+}
+
+// Whoever waits for room while it closes gets it, if the Auditor goes on.
+func TestCloseDeliversWhatWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, release := blocked()
+		defer release()
+		trail, _ := trailTo(t, a)
+		held := fill(t, trail)
+		var late sync.WaitGroup
+		late.Go(func() { trail.record(t.Context(), numbered(held)) })
+		synctest.Wait()
+		late.Go(func() { trail.close() })
+		synctest.Wait()
+		release()
+		late.Wait()
+		require.Zero(t, trail.lost())
+		require.Equal(t, upTo(held+1), a.revisions())
+	})
 }
 
 func TestNeverHasABoundAllTheSame(t *testing.T) {

@@ -101,6 +101,28 @@ func TestFirstFailureIsToldAtOnceAndTheRestInSum(t *testing.T) {
 	})
 }
 
+// Two callers see that there is no sum yet: the one that begins it is its first.
+func TestTheFirstOfASumStaysIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &spyAuditor{}
+		trail, _ := trailTo(t, a)
+		trail.refused(t.Context(), errMalformed) // an event of its own
+		inside := false
+		trail.now = func() time.Time { // is read between looking and entering
+			if !inside {
+				inside = true
+				trail.refused(WithActor(t.Context(), "first"), errMalformed)
+			}
+			return testNoon
+		}
+		trail.refused(WithActor(t.Context(), "second"), errMalformed)
+		require.Zero(t, trail.close())
+		require.Len(t, a.events(), 2)
+		require.Equal(t, "first", a.events()[1].Actor)
+		require.Equal(t, 2, a.events()[1].Count)
+	})
+}
+
 func TestWhatIsToldOfAFailure(t *testing.T) {
 	id := randomID(t)
 	outage := fmt.Errorf("%w: key %s: %w", ErrUnavailable, id, errors.New("connection refused"))

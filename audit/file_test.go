@@ -195,6 +195,22 @@ func TestRenamedOrRemovedFileIsMadeAnew(t *testing.T) {
 	}
 }
 
+// A file that is renamed while a failed write is in it leaves no torn line behind.
+func TestRenamedFileIsRepaired(t *testing.T) {
+	path := somewhere(t)
+	f, under := openFaulty(t, path)
+	require.NoError(t, f.Audit(t.Context(), events(0, 2, 0)))
+	under.short, under.truncate, under.read = 10, errDisk, errDisk
+	require.ErrorIs(t, f.Audit(t.Context(), events(2, 4, 0)), errDisk)
+	under.truncate, under.read = nil, nil
+	_, bad := readTorn(t, path)
+	require.Len(t, bad, 1)
+	require.NoError(t, os.Rename(path, path+".1"))
+	require.NoError(t, f.Audit(t.Context(), events(2, 4, 0)))
+	require.Equal(t, events(0, 2, 0), read(t, path+".1"))
+	require.Equal(t, events(2, 4, 0), read(t, path))
+}
+
 func TestFileThatCannotBeMadeAnew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	require.NoError(t, os.Mkdir(dir, 0o700))

@@ -73,6 +73,7 @@ type faultyFile struct {
 	short    int   // if not negative, the next write writes so many bytes and fails
 	sync     error // of the next Sync
 	truncate error // of each Truncate
+	read     error // of each ReadAt
 }
 
 func (f *faultyFile) Write(p []byte) (int, error) {
@@ -82,6 +83,13 @@ func (f *faultyFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p[:min(f.short, len(p))])
 	f.short = -1
 	return n, errors.Join(errDisk, err)
+}
+
+func (f *faultyFile) ReadAt(p []byte, at int64) (int, error) {
+	if f.read != nil {
+		return 0, f.read
+	}
+	return f.File.ReadAt(p, at)
 }
 
 func (f *faultyFile) Sync() error {
