@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -23,7 +24,7 @@ func describe(base string) (inJSON, inYAML []byte, err error) {
 			Description: "Manages API keys. Errors are problem details (RFC 9457) whose code is for programs. Every answer has an X-Request-Id, which is the request's where that is 1 to 64 characters of [0-9A-Za-z._-] that could not be a token.",
 			License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		},
-		Servers: []*huma.Server{{URL: cmpOr(base, "/")}},
+		Servers: []*huma.Server{{URL: cmp.Or(base, "/")}},
 		Components: &huma.Components{
 			Schemas: types,
 			SecuritySchemes: map[string]*huma.SecurityScheme{
@@ -49,13 +50,6 @@ func describe(base string) (inJSON, inYAML []byte, err error) {
 	}
 	inYAML, err = api.YAML()
 	return append(inJSON, '\n'), inYAML, err
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func (op *operation) describe(types huma.Registry, problems *huma.Schema) *huma.Operation {

@@ -1,0 +1,75 @@
+package adminapi
+
+import (
+	"context"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"example.com/keystore"
+	"example.com/keystore/httpauth"
+	"example.com/keystore/memory"
+)
+
+type auditor struct {
+	mu     sync.Mutex
+	events []keystore.Event
+}
+
+func (a *auditor) Audit(_ context.Context, events []keystore.Event) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.events = append(a.events, events...)
+	return nil
+}
+
+// TestAudit: each change tells who asked for it, in which request.
+func TestAudit(t *testing.T) {
+	var trail auditor
+	s := newSite(t, nil, keystore.Options{Audit: &trail}, nil)
+	admin, token := s.key(keystore.KeyParams{Owner: "root", Scopes: []string{ScopeAdmin}})
+	want := []string{}
+	for _, op := range onKey[1:] {
+		k, _ := s.key(keystore.KeyParams{Owner: "alice"})
+		s.do(request{method: op.method, path: "/keys/" + k.ID + op.path, token: token, body: op.body, header: map[string]string{"X-Request-Id": "req-" + op.name}})
+		want = append(want, "req-"+op.name)
+	}
+	s.do(request{method: "POST", path: "/keys", token: token, body: m{"owner": "alice"}, header: map[string]string{"X-Request-Id": "req-create"}}).want(t, 201, "")
+	require.NoError(t, s.ks.Close()) // delivers what waits
+	trail.mu.Lock()
+	defer trail.mu.Unlock()
+	var got []string
+	for _, e := range trail.events {
+		if e.RequestID != "" {
+			got = append(got, e.RequestID)
+			assert.Equal(t, admin.ID, e.Actor)
+		}
+	}
+	assert.Subset(t, append(want, "req-create"), got)
+	assert.Subset(t, got, []string{"req-create", "req-patch", "req-rotate", "req-disable", "req-revoke", "req-delete"})
+}
+
+// TestThrottle: whoever guesses is told to wait, as httpauth tells it.
+func TestThrottle(t *testing.T) {
+	ks, err := keystore.New(memory.New(), nil)
+	require.NoError(t, err)
+	defer ks.Close()
+	auth, err := httpauth.New(ks, &httpauth.Options{FailuresPerSecond: 0.001, FailureBurst: 3})
+	require.NoError(t, err)
+	api, err := New(ks, &Options{Auth: auth})
+	require.NoError(t, err)
+	guess := func() reply {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "/keys", nil)
+		r.Header.Set("X-API-Key", "guess")
+		api.ServeHTTP(w, r)
+		return replyOf(t, w.Result())
+	}
+	for range 3 {
+		guess().want(t, 401, "invalid_token")
+	}
+	assert.NotEmpty(t, guess().want(t, 429, "throttled").Header.Get("Retry-After"))
+}
