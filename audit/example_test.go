@@ -78,10 +78,10 @@ func ExampleSlog() {
 		log.Fatal(err)
 	}
 	_, err = ks.Lookup(ctx, "what?")
+	ks.Close() // delivers what waits
 	fmt.Println(err)
-	ks.Close()
 	// Output:
-	// invalid API key
 	// level=INFO msg=audit action=generate outcome=done owner=alice actor=bob request_id=req-7 generation=1 revision=1 count=1
 	// level=WARN msg=audit action=lookup outcome=refused actor=bob request_id=req-7 reason=malformed count=1
+	// invalid API key
 }
