@@ -68,10 +68,8 @@ func ByKey(a *httpauth.Auth) func(*http.Request) (Grant, error) {
 			}
 			k = found.Key
 		}
-		g := Grant{Actor: k.ID, KeyID: k.ID, KeyGeneration: found.Generation, ExpiresAt: k.ExpiresAt}
-		if found.Generation < k.Generation && !k.GraceUntil.IsZero() && (g.ExpiresAt.IsZero() || k.GraceUntil.Before(g.ExpiresAt)) {
-			g.ExpiresAt = k.GraceUntil // an older secret hands out nothing that outlives it
-		}
+		// An older secret, in its grace period, hands out nothing that outlives it.
+		g := Grant{Actor: k.ID, KeyID: k.ID, KeyGeneration: found.Generation, ExpiresAt: found.ValidUntil}
 		if k.Scopes.Has(ScopeAdmin) {
 			g.AllOwners, g.Scopes, g.Reserved, g.Metadata, g.EnableAny = true, []string{"*"}, true, true, true
 			return g, nil
