@@ -113,6 +113,15 @@ type FieldError struct{ Field, Problem string }
 func (e *FieldError) Error() string { return ErrInvalid.Error() + " " + e.Field + ": " + e.Problem }
 func (e *FieldError) Unwrap() error { return ErrInvalid }
 
+// KeyError is an error about one key. A listing joins one for each damaged record.
+type KeyError struct {
+	ID  string
+	Err error
+}
+
+func (e *KeyError) Error() string { return "key " + e.ID + ": " + e.Err.Error() }
+func (e *KeyError) Unwrap() error { return e.Err }
+
 func invalid(field, format string, args ...any) error {
 	return &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
@@ -127,7 +136,7 @@ func keyError(id string, err error) error {
 	if !validID(id) {
 		return err
 	}
-	return fmt.Errorf("key %s: %w", id, err)
+	return &KeyError{ID: id, Err: err}
 }
 
 func stateError(id, why string) error {
@@ -152,7 +161,7 @@ func (f foreign) Is(target error) bool {
 
 func (f foreign) As(target any) bool {
 	switch target.(type) {
-	case **LookupError, **ScopeError, **FieldError:
+	case **LookupError, **ScopeError, **FieldError, **KeyError:
 		return false
 	}
 	return errors.As(f.err, target)

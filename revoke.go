@@ -61,6 +61,7 @@ func (s *Keystore) revokeAll(ctx context.Context, owner, reason string) (int, er
 	var failed []error
 	for r, err := range s.walk(ctx, owner) {
 		if err != nil {
+			s.tell(ctx, &Event{Action: ActionRevoke, KeyID: r.key.ID, Owner: owner, Detail: reason}, Key{}, err)
 			failed = append(failed, err)
 			continue
 		}
