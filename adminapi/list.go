@@ -80,9 +80,9 @@ func (p *listAnswer) addDamaged(err error, end string) {
 		return
 	}
 	for _, damaged := range joined.Unwrap() {
-		id, _, _ := strings.Cut(strings.TrimPrefix(damaged.Error(), "key "), ":")
-		if end == "" || id <= end {
-			p.Damaged = append(p.Damaged, id)
+		var of *keystore.KeyError
+		if errors.As(damaged, &of) && (end == "" || of.ID <= end) {
+			p.Damaged = append(p.Damaged, of.ID)
 		}
 	}
 }
