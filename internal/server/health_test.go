@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -126,7 +127,7 @@ func TestGracefulEnd(t *testing.T) {
 // A request that does not end is cut off, and the server ends all the same.
 func TestEndIsBounded(t *testing.T) {
 	t.Parallel()
-	s := serve(t, Config{ShutdownTimeout: 50 * time.Millisecond})
+	s := serve(t, Config{ShutdownTimeout: 50 * time.Millisecond, timeouts: timeouts{time.Hour, time.Hour, time.Hour, time.Hour}})
 	conn := s.dial()
 	_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n")
 	require.NoError(t, err)
@@ -135,4 +136,5 @@ func TestEndIsBounded(t *testing.T) {
 	require.Contains(t, s.log.String(), "requests under way were cut off")
 	_, err = conn.Read(make([]byte, 1))
 	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection is still there")
 }
