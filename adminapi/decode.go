@@ -187,10 +187,13 @@ var errNotTime = errors.New("not a time")
 
 func (t *timestamp) UnmarshalJSON(raw []byte) error {
 	var at time.Time
-	if err := at.UnmarshalJSON(raw); err != nil || at.IsZero() { // zero would mean never
+	if err := at.UnmarshalJSON(raw); err != nil {
 		return errNotTime
 	}
 	t.Time = at.UTC().Truncate(time.Millisecond)
+	if t.IsZero() { // it would mean never
+		return errNotTime
+	}
 	return nil
 }
 
