@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/keystore"
-	"example.com/keystore/audit"
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/server"
 )
@@ -42,38 +41,18 @@ func (a *app) serveStore(cmd *cobra.Command) error {
 		return err
 	}
 	log := settings.options.Logger
-	closing := func(what string, close func() error) { // what was acknowledged is stored all the same
-		if err := close(); err != nil {
-			log.Warn("closing "+what+" failed", "error", errorText(err))
-		}
-	}
 	b, err := openServed(cmd.Context(), rawURL, log)
 	if err != nil {
 		return openError(err)
 	}
-	defer closing("the store", b.Close)
-	trail, closeTrail, err := a.openTrail(settings.auditLog)
+	defer closing(log, "the store", b.Close)
+	trail, err := a.openTrail(a.out)
 	if err != nil {
 		return err
 	}
-	defer closing("the audit log", closeTrail)
-	settings.options.Audit = trail
+	defer closing(log, "the audit log", trail.Close)
+	settings.options.Audit = trail.Auditor
 	return server.Run(cmd.Context(), b, settings.options, settings.server)
-}
-
-// openTrail opens what --audit-log names.
-func (a *app) openTrail(path string) (trail keystore.Auditor, close func() error, err error) {
-	switch path {
-	case "":
-		return nil, func() error { return nil }, nil
-	case "-":
-		return audit.Slog(slog.New(slog.NewJSONHandler(a.out, nil)), nil), func() error { return nil }, nil
-	}
-	file, err := audit.OpenFile(path, nil)
-	if err != nil {
-		return nil, nil, fileError("--audit-log", err)
-	}
-	return file, file.Close, nil
 }
 
 // openServed opens the store itself, never through another server.

@@ -31,7 +31,6 @@ func addServeFlags(flags *pflag.FlagSet) {
 	flags.String("shutdown-timeout", "", "`duration` that requests under way may take at the end; default 10s")
 	flags.String("cache-size", "", "`number` of keys kept in memory, or none; default 10000")
 	flags.String("cache-ttl", "", "`duration` after which a change elsewhere is seen at the latest; default 5s")
-	flags.String("audit-log", "", "`file` to which changes and failed lookups are appended as JSON lines, or - for standard output; default: none")
 	flags.String("log-format", "", "`format` of the log: text or json; default text, with --json json")
 	flags.String("log-level", "", "`level` of the log: debug, info, warn or error; default info")
 	flags.Bool("log-requests", false, "log a line a request at level info")
@@ -39,9 +38,8 @@ func addServeFlags(flags *pflag.FlagSet) {
 
 // served is what flags and environment say of serve.
 type served struct {
-	options  *keystore.Options
-	server   server.Config
-	auditLog string
+	options *keystore.Options
+	server  server.Config
 }
 
 // served reads the settings. Unlike the other commands, serve has a cache, notes
@@ -77,8 +75,7 @@ func (a *app) served(cmd *cobra.Command, rawURL string) (served, error) {
 		Version:         buildVersion(),
 		Logger:          options.Logger,
 	}
-	auditLog := read(s, "audit-log", "", anyText)
-	return served{options, config, auditLog}, s.err
+	return served{options, config}, s.err
 }
 
 // serveLogger writes to standard error, with the time, which nobody else may add.

@@ -254,7 +254,8 @@ func TestServeIsDocumented(t *testing.T) {
 		require.NoError(t, err)
 		for _, name := range regexp.MustCompile(`KEYSTORE_([A-Z_]+)=`).FindAllStringSubmatch(string(text), -1) {
 			flag := strings.ToLower(strings.ReplaceAll(name[1], "_", "-"))
-			require.True(t, flag == "url" || (&app{}).serve().Flags().Lookup(flag) != nil, name[0])
+			known := (&app{}).serve().Flags().Lookup(flag) != nil || (&app{}).root().PersistentFlags().Lookup(flag) != nil
+			require.True(t, flag == "url" || known, name[0])
 		}
 	}
 }

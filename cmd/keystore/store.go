@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 	"runtime"
@@ -35,16 +36,27 @@ func (a *app) withStore(cmd *cobra.Command, absent absence, do func(context.Cont
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
+	trail, err := a.openTrail(nil)
+	if err != nil {
+		return err
+	}
+	defer closing(options.Logger, "the audit log", trail.Close)
+	options.Audit = trail.Auditor
+	ctx := asOperator(cmd.Context())
 	ks, err := beside(rawURL, func(rawURL string) (*keystore.Keystore, error) { return keystore.Open(ctx, rawURL, options) })
 	if err != nil {
 		return openError(err)
 	}
 	err = do(ctx, ks)
-	if closing := ks.Close(); closing != nil { // what was acknowledged is stored all the same
-		options.Logger.Warn("closing the store failed", "error", errorText(closing))
-	}
+	closing(options.Logger, "the store", ks.Close)
 	return explained(err)
+}
+
+// closing warns if closing fails. What was acknowledged is stored all the same.
+func closing(log *slog.Logger, what string, close func() error) {
+	if err := close(); err != nil {
+		log.Warn("closing "+what+" failed", "error", errorText(err))
+	}
 }
 
 // withBackend opens the store as a backend for do.
@@ -73,11 +85,7 @@ func (a *app) openBackend(ctx context.Context, rawURL string) (backend.Backend, 
 	return b, nil
 }
 
-func (a *app) closeBackend(b backend.Backend) {
-	if err := b.Close(); err != nil { // what was acknowledged is stored all the same
-		a.logger().Warn("closing the store failed", "error", errorText(err))
-	}
-}
+func (a *app) closeBackend(b backend.Backend) { closing(a.logger(), "the store", b.Close) }
 
 // storeURL returns the URL to open.
 func (a *app) storeURL(absent absence) (string, error) {
