@@ -3,7 +3,8 @@
 //	go run ./examples/webservice
 //
 // makes a certificate of its own and, as its store of keys is empty, a first key,
-// which it prints once, with the lines to try it. It ends on Ctrl-C, after the
+// which it prints once, with the line to try it. Keys are kept in the folder
+// keystore-webservice of your cache directory. It ends on Ctrl-C, after the
 // requests under way.
 //
 //	go run ./examples/webservice -make-key bob          # one more key, for bob
@@ -44,20 +45,35 @@ type config struct {
 
 func main() {
 	log.SetFlags(0)
-	folder := url.URL{Scheme: "badger", Path: filepath.ToSlash(filepath.Join(os.TempDir(), "keystore-webservice"))}
 	var c config
 	flag.StringVar(&c.listen, "listen", "127.0.0.1:8443", "`address` to listen on")
-	flag.StringVar(&c.store, "store", cmp.Or(os.Getenv("KEYSTORE_URL"), folder.String()), "`URL` of the store; one with a password belongs in KEYSTORE_URL")
+	flag.StringVar(&c.store, "store", "", "`URL` of the store; one with a password belongs in KEYSTORE_URL")
 	flag.StringVar(&c.cert, "cert", "", "certificate, a PEM `file`; default: one is made")
 	flag.StringVar(&c.key, "key", "", "its private key, a PEM `file`")
 	flag.StringVar(&c.owner, "make-key", "", "make a key for this `owner`")
-	flag.Lookup("store").DefValue = "" // it may be a URL with a password
 	flag.Parse()
+	if c.store = cmp.Or(c.store, os.Getenv("KEYSTORE_URL")); c.store == "" {
+		var err error
+		if c.store, err = ownFolder(); err != nil {
+			log.Fatal("webservice: KEYSTORE_URL is not set: ", err)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Stdout, c); err != nil {
 		log.Fatal("webservice: ", err)
 	}
+}
+
+// ownFolder is a store where other users of this machine put nothing. In the
+// temporary directory they could: a key of theirs would be good here.
+func ownFolder() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	folder := url.URL{Scheme: "badger", Path: filepath.ToSlash(filepath.Join(cache, "keystore-webservice"))}
+	return folder.String(), nil
 }
 
 func run(ctx context.Context, out io.Writer, c config) (err error) {

@@ -127,6 +127,16 @@ func TestAsANewcomerWould(t *testing.T) {
 	assert.Equal(t, 200, status)
 }
 
+func TestTheDefaultFolderIsTheUsersOwn(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("LocalAppData", home) // Windows
+	store, err := ownFolder()
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(store, "badger://"+filepath.ToSlash(home)), store)
+}
+
 func TestWhatIsNotServed(t *testing.T) {
 	s := start(t, config{store: "memory://"})
 	for _, path := range []string{"/x", "/orders/", "//orders"} {
