@@ -1,8 +1,12 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,7 +51,7 @@ func TestMultiComesBackOnlyToThoseThatFailed(t *testing.T) {
 	a.err = nil
 	require.ErrorIs(t, m.Audit(t.Context(), events(0, 3, 0)), errOther)
 	c.err, c.panic = nil, "boom"
-	require.Panics(t, func() { m.Audit(t.Context(), events(0, 3, 0)) }, "which the Keystore recovers")
+	require.ErrorContains(t, m.Audit(t.Context(), events(0, 3, 0)), "boom")
 	c.panic = nil
 	require.NoError(t, m.Audit(t.Context(), events(0, 3, 0)))
 	for _, l := range []*list{a, b, c} {
@@ -59,4 +63,37 @@ func TestMultiComesBackOnlyToThoseThatFailed(t *testing.T) {
 	require.NoError(t, m.Audit(t.Context(), events(5, 6, 0)), "the Keystore has given the last ones up")
 	require.Equal(t, append(events(0, 3, 0), events(5, 6, 0)...), a.taken)
 	require.Equal(t, events(0, 6, 0), b.taken)
+}
+
+func TestMultiGivesToThoseBehindOneThatPanics(t *testing.T) {
+	b := &list{}
+	m := Multi(&list{panic: "boom"}, b)
+	for range 2 {
+		require.ErrorContains(t, m.Audit(t.Context(), events(0, 3, 0)), "boom")
+	}
+	require.Equal(t, events(0, 3, 0), b.taken)
+}
+
+// Keystores share an Auditor, as those of one program that have the same Options.
+// The race detector sees more.
+func TestSeveralKeystoresShareAnAuditor(t *testing.T) {
+	var out bytes.Buffer
+	taken := &list{}
+	shared := []keystore.Auditor{Multi(taken), Slog(slog.New(slog.NewJSONHandler(&out, nil)), nil)}
+	const keystores, each = 4, 100
+	var working sync.WaitGroup
+	for range keystores {
+		working.Go(func() {
+			for n := range each {
+				for _, a := range shared {
+					if err := a.Audit(context.Background(), events(n, n+1, 0)); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	working.Wait()
+	require.Len(t, taken.taken, keystores*each)
+	require.Equal(t, keystores*each, strings.Count(out.String(), "\n"))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"example.com/keystore"
 )
@@ -20,7 +21,8 @@ type SlogOptions struct {
 // those that are empty are left out. nil is slog.Default().
 //
 // An error of the logger's handler is an error of Audit; when the same events come
-// again, it goes on at the one that failed.
+// again, it goes on at the one that failed. Several Keystores may share it; after
+// an error, events of one may then be written twice.
 func Slog(l *slog.Logger, o *SlogOptions) keystore.Auditor {
 	s := &slogAuditor{message: "audit", done: slog.LevelInfo, refused: slog.LevelWarn}
 	if l == nil {
@@ -46,11 +48,14 @@ type slogAuditor struct {
 	message       string
 	done, refused slog.Leveler
 
+	mu      sync.Mutex
 	batch   []keystore.Event // that failed
 	written int              // of it
 }
 
 func (s *slogAuditor) Audit(ctx context.Context, events []keystore.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !slices.Equal(s.batch, events) {
 		s.batch, s.written = slices.Clone(events), 0
 	}
