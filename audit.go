@@ -8,7 +8,7 @@ import (
 // Auditor receives the events of a Keystore: of what is done through it, in this
 // process. Package audit has a file of JSON lines and a slog writer.
 //
-// Audit is called by one goroutine at a time, off the path of lookups, with 1 to
+// Each Keystore calls Audit from one goroutine, off the path of lookups, with 1 to
 // 256 events. Changes come in the order in which they were recorded, sums of failed
 // lookups after what happened meanwhile. It keeps nothing of the slice. ctx ends
 // after OpTimeout (2 s where that is Never), and Audit must return then. After an
@@ -44,7 +44,7 @@ const (
 	OutcomeDone    Outcome = "done"
 	OutcomeRefused Outcome = "refused" // by the arguments, the key's state or the lookup
 	OutcomeFailed  Outcome = "failed"  // nothing was changed, for the store or the program failed
-	OutcomeUnknown Outcome = "unknown" // ErrUnknownOutcome: the change may have happened
+	OutcomeUnknown Outcome = "unknown" // ErrUnknownOutcome, or a panic: the change may have happened
 )
 
 // Event is what Options.Audit receives: one change, or failed lookups of one kind

@@ -14,6 +14,78 @@ import (
 	"example.com/keystore/memory"
 )
 
+// A panic of the store may come after a change: nobody says that there was none.
+func TestAPanicOfTheStoreIsAnUnknownOutcome(t *testing.T) {
+	for name, change := range map[string]func(ks *Keystore, key Key){
+		"revoke":     func(ks *Keystore, key Key) { _, _ = ks.Revoke(t.Context(), key.ID, "") },
+		"revoke_all": func(ks *Keystore, key Key) { _, _ = ks.RevokeAll(t.Context(), key.Owner, "") },
+		"purge":      func(ks *Keystore, _ Key) { _, _ = ks.Purge(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &spyAuditor{}
+				ks, err := New(panicsAfter{memory.New()}, &Options{Audit: a, TouchInterval: Never, PurgeInterval: Never})
+				require.NoError(t, err)
+				defer ks.Close()
+				_, key, err := ks.Generate(t.Context(), KeyParams{Owner: "alice"})
+				require.NoError(t, err)
+				require.PanicsWithValue(t, "after it", func() { change(ks, key) })
+				synctest.Wait()
+				require.Len(t, a.events(), 2)
+				e := a.events()[1]
+				require.Equal(t, OutcomeUnknown, e.Outcome)
+				require.Equal(t, ErrPanicked.Error(), e.Detail)
+				if name != "purge" {
+					require.Equal(t, key.ID, e.KeyID)
+					key, err = ks.Get(t.Context(), key.ID)
+					require.NoError(t, err)
+					require.Equal(t, Revoked, key.State(time.Now()))
+				}
+			})
+		})
+	}
+}
+
+// panicsAfter is a store that panics when it has made a change.
+type panicsAfter struct{ *memory.Backend }
+
+func (b panicsAfter) Update(ctx context.Context, r backend.Record) error {
+	_ = b.Backend.Update(ctx, r)
+	panic("after it")
+}
+
+func (b panicsAfter) Purge(ctx context.Context, now time.Time, limit int) (int, error) {
+	_, _ = b.Backend.Purge(ctx, now, limit)
+	panic("after it")
+}
+
+// An Auditor that hangs holds RevokeAll up once, and not once for each key.
+func TestAStuckAuditorHoldsUpRevokeAllOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		const keys = auditQueue + 500
+		plain, err := New(store, &Options{TouchInterval: Never, PurgeInterval: Never})
+		require.NoError(t, err)
+		for range keys {
+			_, _, err := plain.Generate(t.Context(), KeyParams{Owner: "alice"})
+			require.NoError(t, err)
+		}
+		require.NoError(t, plain.Close())
+		a, release := blocked()
+		defer release()
+		ks, err := New(store, &Options{Audit: a, TouchInterval: Never, PurgeInterval: Never})
+		require.NoError(t, err)
+		defer ks.Close()
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		revoked, err := ks.RevokeAll(ctx, "alice", "leaked")
+		require.NoError(t, err)
+		require.Equal(t, keys, revoked)
+		require.Equal(t, ks.opts.OpTimeout, time.Since(began))
+	})
+}
+
 // The store fails before or after a change was made: the event says what the
 // caller is told, once, however often the write was sent.
 func TestOutcomesOfAFailingStore(t *testing.T) {

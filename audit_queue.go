@@ -46,6 +46,10 @@ type auditTrail struct {
 	settled  atomic.Uint64 // of these, events that were delivered or given up
 	dropped  atomic.Uint64 // events that are lost, accepted or not
 
+	// stuck says that a change has waited for room in vain, and that the Auditor
+	// has taken nothing since.
+	stuck atomic.Bool
+
 	failing, dropping rarely
 }
 
@@ -70,7 +74,9 @@ func newAuditTrail(a Auditor, timeout time.Duration, logger *slog.Logger, now fu
 
 // record takes one event of a change. While the queue is full it waits, until the
 // timeout or the end of ctx; then the event is dropped, counted and logged: the
-// change has happened, and must not be reported as one that failed.
+// change has happened, and must not be reported as one that failed. It does not
+// wait for an Auditor for which another has waited in vain: a RevokeAll of many
+// keys would take a timeout for each.
 func (t *auditTrail) record(ctx context.Context, e Event) {
 	if t == nil {
 		return
@@ -84,12 +90,17 @@ func (t *auditTrail) record(ctx context.Context, e Event) {
 	if t.offer(e) {
 		return
 	}
+	if t.stuck.Load() {
+		t.drop(1, "the Auditor is stuck")
+		return
+	}
 	timer := time.NewTimer(t.timeout)
 	defer timer.Stop()
 	select {
 	case t.queue <- e:
 		t.accepted.Add(1)
 	case <-timer.C:
+		t.stuck.Store(true)
 		t.drop(1, "the Auditor is too slow")
 	case <-ctx.Done():
 		t.drop(1, "the Auditor is too slow for the context of the call")
@@ -195,6 +206,7 @@ func (t *auditTrail) deliver(batch []Event) {
 	for pause := auditPauseMin; t.life.Err() == nil; pause = min(2*pause, auditPauseMax) {
 		err := t.attempt(batch)
 		if err == nil {
+			t.stuck.Store(false)
 			t.settled.Add(uint64(len(batch)))
 			return
 		}

@@ -136,12 +136,6 @@ func TestFullQueueWaitsAndThenDrops(t *testing.T) {
 		defer release()
 		trail, log := trailTo(t, a)
 		held := fill(t, trail)
-		for n := 1; n <= 6; n++ {
-			began := time.Now()
-			trail.record(t.Context(), numbered(9999))
-			require.Equal(t, 2*time.Second, time.Since(began), "it waits for room, and no longer")
-			require.Equal(t, uint64(n), trail.lost())
-		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		short, cancelShort := context.WithTimeout(t.Context(), time.Millisecond)
@@ -150,18 +144,48 @@ func TestFullQueueWaitsAndThenDrops(t *testing.T) {
 		trail.record(ended, numbered(9999))
 		require.Zero(t, time.Since(began))
 		trail.record(short, numbered(9999))
-		require.Equal(t, time.Millisecond, time.Since(began), "nor longer than its context")
+		require.Equal(t, time.Millisecond, time.Since(began), "no longer than its context")
+		began = time.Now()
+		trail.record(t.Context(), numbered(9999))
+		require.Equal(t, 2*time.Second, time.Since(began), "it waits for room, and no longer")
+		for range 5 {
+			trail.record(t.Context(), numbered(9999))
+		}
+		require.Equal(t, 2*time.Second, time.Since(began), "it waits no more for one that is stuck")
 		require.Equal(t, uint64(8), trail.lost())
+		time.Sleep(auditLogEvery)
+		trail.record(t.Context(), numbered(9999))
 		require.Contains(t, log.String(), "lost=1\n")
 		require.Equal(t, 2, strings.Count(log.String(), "\n"), "one line in ten seconds: %s", log)
+		release()
+		synctest.Wait()
+		require.Equal(t, uint64(9), trail.lost())
+		require.Equal(t, upTo(held), a.revisions())
+	})
+}
 
+// Who waits gets the room there is, also after the Auditor was stuck.
+func TestWaitingForRoomBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := make(chan struct{})
+		a := &spyAuditor{hook: func(context.Context, int, []Event) error { <-free; return nil }}
+		trail, _ := trailTo(t, a)
+		held := fill(t, trail)
+		trail.record(t.Context(), numbered(9999)) // in vain
+		require.Equal(t, uint64(1), trail.lost())
+		free <- struct{}{} // the first event, and 256 more are with the Auditor
+		synctest.Wait()
+		for range auditBatch {
+			trail.record(t.Context(), numbered(held))
+			held++
+		}
 		var late sync.WaitGroup
 		late.Go(func() { trail.record(t.Context(), numbered(held)) })
 		synctest.Wait()
-		release()
+		close(free)
 		late.Wait()
-		require.Equal(t, 8, trail.close())
-		require.Equal(t, upTo(held+1), a.revisions(), "who waited got room")
+		require.Equal(t, 1, trail.close())
+		require.Equal(t, upTo(held+1), a.revisions())
 	})
 }
 

@@ -136,6 +136,7 @@ func (s *Keystore) Close() error {
 // answers, else ErrUnavailable.
 func (s *Keystore) Ping(ctx context.Context) (err error) {
 	ctx, end := s.begin(ctx, "ping", "")
+	err = ErrPanicked
 	defer func() { end(err) }()
 	if s.closed.Load() {
 		return ErrClosed

@@ -30,6 +30,7 @@ type ListParams struct {
 // parameters, ErrUnavailable, ErrClosed.
 func (s *Keystore) List(ctx context.Context, p ListParams) (keys []Key, next string, err error) {
 	ctx, end := s.begin(ctx, "list", "")
+	err = ErrPanicked
 	defer func() { end(err) }()
 	switch {
 	case p.Limit < 0 || p.Limit > maxLimit:
@@ -124,20 +125,26 @@ func validCursor(after string) bool {
 func (s *Keystore) All(ctx context.Context, owner string) iter.Seq2[Key, error] {
 	return func(yield func(Key, error) bool) {
 		ctx, end := s.begin(ctx, "all", "")
-		var failed error
-		defer func() { end(failed) }()
-		for r, err := range s.walk(ctx, owner) {
-			k := Key{ID: r.key.ID}
-			if err == nil {
-				k = r.view(s.now())
-			} else {
-				failed = err
-			}
-			if !yield(k, err) {
-				return
-			}
+		err := ErrPanicked
+		defer func() { end(err) }()
+		err = s.all(ctx, owner, yield)
+	}
+}
+
+// all returns the last error that it yielded.
+func (s *Keystore) all(ctx context.Context, owner string, yield func(Key, error) bool) (last error) {
+	for r, err := range s.walk(ctx, owner) {
+		k := Key{ID: r.key.ID}
+		if err == nil {
+			k = r.view(s.now())
+		} else {
+			last = err
+		}
+		if !yield(k, err) {
+			break
 		}
 	}
+	return last
 }
 
 // walk yields every record of an owner, with the rules of All.

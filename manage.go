@@ -24,6 +24,7 @@ func (s *Keystore) Get(ctx context.Context, id string) (Key, error) { return s.g
 
 func (s *Keystore) get(ctx context.Context, id, owner string) (key Key, err error) {
 	ctx, end := s.begin(ctx, "get", id)
+	err = ErrPanicked
 	defer func() { end(err) }()
 	r, err := s.read(ctx, id, owner)
 	if err != nil {
@@ -171,6 +172,7 @@ func (s *Keystore) delete(ctx context.Context, id, owner string) error {
 // ErrClosed.
 func (s *Keystore) CountDigests(ctx context.Context) (counts map[string]int, err error) {
 	ctx, end := s.begin(ctx, "count_digests", "")
+	err = ErrPanicked
 	defer func() { end(err) }()
 	counts = make(map[string]int)
 	var damaged []error

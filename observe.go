@@ -32,7 +32,7 @@ type Operation struct {
 }
 
 // begin tells the observer that an operation begins. The function it returns is
-// to be called with its error.
+// to be called with its error, which is ErrPanicked until it is known.
 func (s *Keystore) begin(ctx context.Context, name, id string) (context.Context, func(error)) {
 	if s.opts.Observer == nil {
 		return ctx, func(error) {}

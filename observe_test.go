@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"example.com/keystore/backend"
 	"example.com/keystore/memory"
 )
 
@@ -129,7 +130,7 @@ func TestTheObserverSeesPanicsAsFailures(t *testing.T) {
 	ks, err := New(memory.New(), &Options{Observer: r, TouchInterval: Never, PurgeInterval: Never})
 	require.NoError(t, err)
 	defer ks.Close()
-	_, key, err := ks.Generate(t.Context(), KeyParams{Owner: "alice"})
+	token, key, err := ks.Generate(t.Context(), KeyParams{Owner: "alice"})
 	require.NoError(t, err)
 	r.take(t)
 	require.Panics(t, func() {
@@ -137,7 +138,31 @@ func TestTheObserverSeesPanicsAsFailures(t *testing.T) {
 	})
 	told := r.take(t)
 	require.ErrorIs(t, told[0].err, ErrPanicked)
+
+	broken, err := New(panicking{}, &Options{Observer: r, CacheSize: -1, TouchInterval: Never, PurgeInterval: Never})
+	require.NoError(t, err)
+	defer broken.Close()
+	for name, call := range map[string]func(){
+		"ping":          func() { _ = broken.Ping(t.Context()) },
+		"get":           func() { _, _ = broken.Get(t.Context(), key.ID) },
+		"list":          func() { _, _, _ = broken.List(t.Context(), ListParams{}) },
+		"all":           func() { broken.All(t.Context(), "")(func(Key, error) bool { return true }) },
+		"count_digests": func() { _, _ = broken.CountDigests(t.Context()) },
+		"lookup":        func() { _, _ = broken.Lookup(t.Context(), token.Reveal()) },
+		"revoke_all":    func() { _, _ = broken.RevokeAll(t.Context(), "alice", "") },
+		"purge":         func() { _, _ = broken.Purge(t.Context()) },
+	} {
+		require.Panics(t, call, name)
+		told := r.take(t)
+		require.Equal(t, name, told[0].Name)
+		for _, o := range told {
+			require.ErrorIs(t, o.err, ErrPanicked, "%s of %s", o.Name, name)
+		}
+	}
 }
+
+// panicking is a store of which every call panics.
+type panicking struct{ backend.Backend }
 
 // The cache must not lose what a Watcher offers because an observer stands before
 // the backend, and Keystores with and without one are of one family.

@@ -48,9 +48,9 @@ func outcomeOf(err error) Outcome {
 	switch {
 	case err == nil:
 		return OutcomeDone
-	case errors.Is(err, ErrUnknownOutcome):
+	case errors.Is(err, ErrUnknownOutcome), errors.Is(err, ErrPanicked): // which may have come after the write
 		return OutcomeUnknown
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrCorrupt), errors.Is(err, ErrClosed), errors.Is(err, ErrPanicked):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrCorrupt), errors.Is(err, ErrClosed):
 		return OutcomeFailed
 	}
 	return OutcomeRefused

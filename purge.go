@@ -13,12 +13,15 @@ const purgeBatch = 500 // keys per backend call
 // deleted, and calling it again goes on. Errors: ErrInvalid for a
 // clock outside the years 1970 to 8888, ErrUnavailable, ErrClosed.
 func (s *Keystore) Purge(ctx context.Context) (purged int, err error) {
-	ctx, end := s.begin(ctx, "purge", "")
-	defer func() { end(err) }()
-	purged, err = s.purge(ctx)
-	if purged > 0 || err != nil {
-		s.tell(ctx, &Event{Action: ActionPurge, Count: purged}, Key{}, err)
-	}
+	inside, end := s.begin(ctx, "purge", "")
+	err = ErrPanicked
+	defer func() {
+		end(err)
+		if purged > 0 || err != nil {
+			s.tell(ctx, &Event{Action: ActionPurge, Count: purged}, Key{}, err)
+		}
+	}()
+	purged, err = s.purge(inside)
 	return purged, err
 }
 

@@ -46,6 +46,7 @@ func revocation(reason string) edit {
 // and List.
 func (s *Keystore) RevokeAll(ctx context.Context, owner, reason string) (revoked int, err error) {
 	ctx, end := s.begin(ctx, "revoke_all", "")
+	err = ErrPanicked
 	defer func() { end(err) }()
 	return s.revokeAll(ctx, owner, reason)
 }
@@ -69,16 +70,9 @@ func (s *Keystore) revokeAll(ctx context.Context, owner, reason string) (int, er
 			s.family.seen(r.key.ID, r.key.revision)
 			continue
 		}
-		before := false
-		key, err := s.change(ctx, r.key.ID, owner, func(r *record, now time.Time) (retries, error) {
-			before = !r.key.RevokedAt.IsZero()
-			return revocation(reason)(r, now)
-		})
-		if !before && !errors.Is(err, ErrNotFound) {
-			s.tell(ctx, &Event{Action: ActionRevoke, KeyID: r.key.ID, Owner: owner, Detail: reason}, key, err)
-		}
+		done, err := s.revokeOne(ctx, r.key.ID, owner, reason)
 		switch {
-		case err == nil && !before:
+		case done:
 			revoked++
 		case errors.Is(err, ErrNotFound), errors.Is(err, errGone): // deleted meanwhile: it works no more
 		case err != nil:
@@ -89,4 +83,22 @@ func (s *Keystore) revokeAll(ctx context.Context, owner, reason string) (int, er
 		}
 	}
 	return revoked, errors.Join(failed...)
+}
+
+// revokeOne is Revoke for RevokeAll, which tells the audit of what it revoked
+// itself.
+func (s *Keystore) revokeOne(ctx context.Context, id, owner, reason string) (done bool, err error) {
+	var key Key
+	before := false
+	err = ErrPanicked
+	defer func() {
+		if !before && !errors.Is(err, ErrNotFound) {
+			s.tell(ctx, &Event{Action: ActionRevoke, KeyID: id, Owner: owner, Detail: reason}, key, err)
+		}
+	}()
+	key, err = s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) {
+		before = !r.key.RevokedAt.IsZero()
+		return revocation(reason)(r, now)
+	})
+	return err == nil && !before, err
 }
