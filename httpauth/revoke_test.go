@@ -2,6 +2,7 @@ package httpauth
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -41,7 +42,14 @@ func TestRevokeUnderLoad(t *testing.T) {
 			}
 			auth, err := New(serving, &Options{FailuresPerSecond: -1})
 			require.NoError(t, err)
-			server := httptest.NewServer(auth.Require("a")(greet))
+			var connections atomic.Int64
+			server := httptest.NewUnstartedServer(auth.Require("a")(greet))
+			server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					connections.Add(1)
+				}
+			}
+			server.Start()
 			defer server.Close()
 			token, key, err := revoking.Generate(t.Context(), keystore.KeyParams{Owner: "alice", Scopes: []string{"a"}})
 			require.NoError(t, err)
@@ -103,6 +111,7 @@ func TestRevokeUnderLoad(t *testing.T) {
 			group.Wait()
 			assert.Zero(t, late.Load(), "served past the bound")
 			assert.GreaterOrEqual(t, served.Load(), int64(clients))
+			assert.LessOrEqual(t, connections.Load(), int64(clients), "connections were not kept")
 		})
 	}
 }
