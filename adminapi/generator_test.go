@@ -30,24 +30,26 @@ type generator struct {
 
 	operations         [][2]string // path and method
 	admin, self, plain string
+	selfID             string
 	ids                []string
 	strings            []string // values that mean something somewhere
+	sent               []byte   // the body of the request
 }
 
 // prepare makes keys to ask for, past the API.
 func (g *generator) prepare() {
 	g.ids = nil
 	expiring := inDays(40 * 365)
-	one := func(owner string, scopes ...string) string {
+	one := func(owner string, scopes ...string) (id, token string) {
 		k, token := g.site.key(keystore.KeyParams{Owner: owner, Scopes: scopes, ExpiresAt: expiring})
 		if owner != "root" {
 			g.ids = append(g.ids, k.ID)
 		}
-		return token
+		return k.ID, token
 	}
-	g.admin = one("root", ScopeAdmin)
-	g.self = one("alice", ScopeSelf, "orders:*", "a")
-	g.plain = one("alice", "*")
+	_, g.admin = one("root", ScopeAdmin)
+	g.selfID, g.self = one("alice", ScopeSelf, "orders:*", "a")
+	_, g.plain = one("alice", "*")
 	for range 6 {
 		one([]string{"alice", "bob"}[g.IntN(2)], "orders:read")
 	}
@@ -66,6 +68,7 @@ func (g *generator) request() (*http.Request, target) {
 	at := target{op.OperationID, path, method}
 
 	r := httptest.NewRequestWithContext(g.Context(), strings.ToUpper(method), "/v1/", nil)
+	g.sent = nil
 	escaped := path
 	query := url.Values{}
 	for _, p := range op.Parameters {
@@ -149,6 +152,7 @@ func (g *generator) setBody(r *http.Request, media string, schema map[string]any
 		media = pick(g, []string{"", "text/plain", "application/json; charset=utf-8", "application/json;;", "application/cbor", "*/*", "application/json, text/plain"})
 	}
 	r.Header.Set("Content-Type", media)
+	g.sent = raw
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
 }
 
@@ -240,6 +244,15 @@ func (g *generator) text() string {
 		out[i] = rune(g.IntN(0x250))
 	}
 	return string(out)
+}
+
+// schema compiles the schema at this place of the description, once.
+func (g *generator) schema(steps ...string) *jsonschema.Schema {
+	at := strings.Join(steps, " ")
+	if g.compiled[at] == nil {
+		g.compiled[at] = g.d.schema(g, steps...)
+	}
+	return g.compiled[at]
 }
 
 func (g *generator) schemaAt(steps ...string) map[string]any {

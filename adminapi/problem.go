@@ -18,7 +18,7 @@ type problem struct {
 	Code     string   `json:"code" doc:"What it is, for programs."`
 	Detail   string   `json:"detail,omitempty" doc:"What it is, for people."`
 	Location string   `json:"location,omitempty" doc:"Where in the request the fault is, such as body.name, query.limit, header.If-Match."`
-	Missing  []string `json:"missing,omitempty" nullable:"false" doc:"Scopes that the presented key lacks."`
+	Missing  []string `json:"missing_scopes,omitempty" nullable:"false" doc:"Scopes that the presented key lacks."`
 	Token    string   `json:"token,omitempty" doc:"With unknown_outcome, the token that works if the change happened. It cannot be had again."`
 	Key      *keyView `json:"key,omitempty" doc:"With unknown_outcome, the key as it is if the change happened."`
 }
