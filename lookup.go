@@ -34,7 +34,8 @@ var (
 // *LookupError:
 //
 //   - ErrUnauthenticated: malformed, unknown or wrong, all in the same words. A
-//     text that is no token of this keystore costs no hash and no backend call.
+//     text that is no token of this keystore costs no backend call, and no hash
+//     but a SHA-256 where all but its checksum looks like a key in the cache.
 //   - ErrExpired, ErrRevoked, ErrDisabled, ErrOwnerInactive: they wrap
 //     ErrUnauthenticated and come only after the secret matched.
 //   - ErrMissingScope: the key is good for less than was asked.
