@@ -138,6 +138,11 @@ func dial(ctx context.Context, path string) (conn net.Conn, err error) {
 		conn, err = new(net.Dialer).DialContext(ctx, "unix", short)
 		return err
 	})
+	if err == nil {
+		if err = checkPeer(conn, path); err != nil {
+			_ = conn.Close()
+		}
+	}
 	switch {
 	case err == nil:
 		return conn, nil

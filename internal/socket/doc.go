@@ -8,5 +8,8 @@
 // of CBOR items that ends with the connection or says itself that it is complete.
 //
 // Who may open the socket may do what the methods do: read and change every record,
-// and make keys valid. There is no other check than the mode of its file, 0600.
+// and make keys valid. There is no other check than the mode of its file, 0600. The
+// client in turn trusts a server of its own user, of root, or of the owner of the
+// socket's folder alone; elsewhere than on Linux it does not check that, and the
+// folder must be one where nobody else can make files.
 package socket
