@@ -191,7 +191,7 @@ func (g *generator) valueOf(s map[string]any, depth int) any {
 		}
 		return out
 	case "array":
-		out := make([]any, pick(g, []int{0, 1, 2, 3, 64, 65}))
+		out := make([]any, pick(g, []int{0, 1, 1, 2, 3, 64, 65}))
 		for i := range out {
 			out[i] = g.valueOf(s["items"].(map[string]any), depth+1)
 		}
@@ -202,7 +202,10 @@ func (g *generator) valueOf(s map[string]any, depth int) any {
 		return g.IntN(2) == 0
 	}
 	if s["format"] == "date-time" && g.IntN(8) > 0 {
-		return inDays(g.IntN(4000) - 5).Add(time.Duration(g.Int64N(1e9))).Format(time.RFC3339Nano)
+		return inDays(pick(g, []int{-5, 0, 1, 2000, 4000, 45 * 365})).Add(time.Duration(g.Int64N(1e9))).Format(time.RFC3339Nano)
+	}
+	if s["pattern"] != nil && g.IntN(8) > 0 { // a scope
+		return pick(g, []string{"orders:read", "orders:*", "orders:x:*", "a", "b", "*", ScopeSelf})
 	}
 	return g.text()
 }
@@ -214,7 +217,9 @@ func (g *generator) mutated(v any) any {
 	if !ok || g.IntN(3) == 0 {
 		return odd[g.IntN(len(odd))]
 	}
-	object[g.text()] = odd[g.IntN(len(odd))]
+	if g.IntN(3) == 0 {
+		object[g.text()] = odd[g.IntN(len(odd))]
+	}
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		if g.IntN(3) == 0 {
 			object[name] = odd[g.IntN(len(odd))]
