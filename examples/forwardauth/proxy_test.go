@@ -87,7 +87,7 @@ func TestRefusals(t *testing.T) {
 			w.WriteHeader(status)
 		})
 		s := newSite(t, kind, keystore.addr)
-		for _, status = range []int{400, 401, 403, 429, 503} {
+		for _, status = range []int{400, 401, 403, 429, 431, 503} {
 			reply := s.get(t, "/", bearer("x"))
 			assert.Equal(t, status, reply.StatusCode)
 			assert.Equal(t, []string{`Bearer realm="api", error="e"`}, reply.Header["Www-Authenticate"], status)
@@ -152,6 +152,41 @@ func TestForgedFields(t *testing.T) {
 	})
 }
 
+// By Connection a client names what a proxy has to drop (RFC 9110, section 7.6.1), and
+// asks for another protocol, of whose requests the proxy would see nothing.
+func TestConnectionFields(t *testing.T) {
+	each(t, func(t *testing.T, kind string) {
+		keystore := newRecorder(t, passes)
+		s := newSite(t, kind, keystore.addr)
+		require.Equal(t, http.StatusOK, s.get(t, "/else", bearer("x"), "Connection: X-Key-Id, X-Key-Owner", "Connection: X-Key-Scopes, X-Forwarded-For, Authorization").StatusCode)
+		asked, passed := keystore.one(t), s.app.one(t)
+		assert.Equal(t, []string{"127.0.0.1"}, asked.Header["X-Forwarded-For"])
+		assert.Equal(t, []string{"k1"}, passed.Header["X-Key-Id"])
+		assert.Equal(t, []string{"alice%20a"}, passed.Header["X-Key-Owner"])
+		assert.Equal(t, []string{"orders:* x:y"}, passed.Header["X-Key-Scopes"])
+
+		for _, path := range []string{"/else", "/healthz"} {
+			for _, protocol := range []string{"h2c", "websocket"} {
+				require.Equal(t, http.StatusOK, s.get(t, path, "Connection: Upgrade", "Upgrade: "+protocol, "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA").StatusCode)
+				passed := s.app.one(t)
+				assert.Empty(t, passed.Header["Upgrade"], path)
+				assert.Empty(t, passed.Header["Connection"], path)
+			}
+		}
+	})
+}
+
+// The app does not get a key where none is asked for, either.
+func TestNoCredentialOnOpenPaths(t *testing.T) {
+	each(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind, newRecorder(t, passes).addr)
+		require.Equal(t, http.StatusOK, s.get(t, "/healthz", bearer("x"), "X-API-Key: y").StatusCode)
+		passed := s.app.one(t)
+		assert.Empty(t, passed.Header["Authorization"])
+		assert.Empty(t, passed.Header["X-Api-Key"])
+	})
+}
+
 // However a path is written, the app is not reached without the scopes of its own
 // reading of it: unescaped, cleaned, without parameters. The key is good for what needs
 // no scope.
@@ -165,9 +200,9 @@ func TestPaths(t *testing.T) {
 		s := newSite(t, kind, keystore.addr)
 		for _, path := range []string{
 			"/orders", "/orders/", "//orders", "///orders/1", "/./orders", "/x/../orders", "/x/..//orders", "/%6frders", "/orders%2f1", "/x%2f..%2forders",
-			"/x/%2e%2e/orders", "/x/..;/orders", "/x/..;a=b/orders", "/;/orders", "/orders;a", "/orders;a/1", `/\orders`, `/x\..\orders`, "/%5corders", "/x/%2e./orders",
+			"/x/%2e%2e/orders", "/x/..;/orders", "/x/..;a=b/orders", "/x/..%3b/orders", "/x/..%3Ba=b/orders", "/;/orders", "/orders;a", "/orders;a/1", `/\orders`, `/x\..\orders`, "/%5corders", "/x/%2e./orders",
 			"/%2forders", "/%252forders", "/orders/.", "/orders/..", "/healthz/../orders", "/healthz/..;/orders", "/healthz%2f..%2forders", "/healthz;/../orders",
-			"/healthz/", "//healthz", "/healthz/x", "/healthz%00", "/healthz;", "/%2e/healthz", "/_verify/-", "/_verify/by-method/orders", "http://other.example/orders",
+			"/healthz/", "//healthz", "/healthz/x", "/healthz%00", "/healthz;", "/healthz#/orders", "/healthz#", "/%2e/healthz", "/_verify/-", "/_verify/by-method/orders", "http://other.example/orders",
 			"/orders?/healthz", "/orders#/healthz", "/reports", "/reports/", "/healthz/../reports",
 		} {
 			for _, lines := range [][]string{nil, {bearer("x")}} {
@@ -193,7 +228,7 @@ func TestPaths(t *testing.T) {
 func harmless(uri string) bool {
 	p, _, _ := strings.Cut(strings.ToLower(uri), "?")
 	for range 3 {
-		p = strings.NewReplacer("%2f", "/", "%5c", "/", `\`, "/", "%2e", ".", "%25", "%", "%6f", "o").Replace(p)
+		p = strings.NewReplacer("%2f", "/", "%5c", "/", `\`, "/", "%2e", ".", "%25", "%", "%6f", "o", "%3b", ";").Replace(p)
 	}
 	segments := strings.Split(p, "/")
 	for i, segment := range segments {
