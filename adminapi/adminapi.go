@@ -66,7 +66,7 @@ func New(ks *keystore.Keystore, o *Options) (http.Handler, error) {
 	if h.authorize = o.Authorize; h.authorize == nil {
 		h.authorize = ByKey(h.auth)
 	}
-	return h, h.register()
+	return h, h.register(o.Authorize == nil)
 }
 
 // handler is the API. It does not change after New.
@@ -80,11 +80,11 @@ type handler struct {
 }
 
 // register puts every operation and the description on the mux.
-func (h *handler) register() error {
+func (h *handler) register(byKey bool) error {
 	for _, op := range operations() {
 		h.mux.HandleFunc(op.method+" "+op.path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, op) })
 	}
-	inJSON, inYAML, err := describe(h.base)
+	inJSON, inYAML, err := describe(h.base, byKey)
 	if err != nil {
 		return fmt.Errorf("adminapi: the description: %w", err)
 	}
@@ -174,7 +174,10 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, op operation) {
 		h.refuse(w, r, err)
 		return
 	}
-	c := &call{handler: h, r: r.WithContext(keystore.WithActor(r.Context(), grant.Actor)), grant: grant, id: r.PathValue("id"), keys: h.ks}
+	c := &call{handler: h, r: r, grant: grant, id: r.PathValue("id"), keys: h.ks}
+	if grant.Actor != "" { // else who it is may stand in the context already
+		c.r = r.WithContext(keystore.WithActor(r.Context(), grant.Actor))
+	}
 	if grant.Owner != "" {
 		c.keys = h.ks.ForOwner(grant.Owner)
 	}

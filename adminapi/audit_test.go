@@ -26,6 +26,30 @@ func (a *auditor) Audit(_ context.Context, events []keystore.Event) error {
 	return nil
 }
 
+// TestAuditOfTheProgramAround: what it said of the caller and the request stays, where
+// the Grant says nothing else.
+func TestAuditOfTheProgramAround(t *testing.T) {
+	for _, test := range []struct{ outer, actor, wantID, wantActor string }{
+		{"mine-1", "", "mine-1", "user alice"},
+		{"mine-1", "alice by cookie", "mine-1", "alice by cookie"},
+		{"not an id", "", "", "user alice"},
+	} {
+		var trail auditor
+		s := newSite(t, nil, keystore.Options{Audit: &trail}, as(Grant{Owner: "alice", Actor: test.actor}))
+		r := request{method: "POST", path: "/keys", body: m{}, header: map[string]string{"X-Request-Id": "of-the-client"}}.build(t)
+		w := httptest.NewRecorder()
+		s.http.ServeHTTP(w, r.WithContext(keystore.WithActor(keystore.WithRequestID(r.Context(), test.outer), "user alice")))
+		replyOf(t, w.Result()).want(t, 201, "")
+		require.NoError(t, s.ks.Close()) // delivers what waits
+		require.Len(t, trail.events, 1)
+		assert.Equal(t, test.wantActor, trail.events[0].Actor)
+		if test.wantID != "" {
+			assert.Equal(t, test.wantID, trail.events[0].RequestID)
+		}
+		assert.Equal(t, trail.events[0].RequestID, w.Header().Get("X-Request-Id"))
+	}
+}
+
 // TestAudit: each change tells who asked for it, in which request.
 func TestAudit(t *testing.T) {
 	var trail auditor

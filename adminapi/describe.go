@@ -13,9 +13,9 @@ import (
 )
 
 // describe returns the OpenAPI 3.1 description of what is mounted at base, in JSON
-// and in YAML. huma makes it of the operations and their types. Requests are not
+// and in YAML. How callers prove who they are is only known where it is by a key. huma makes it of the operations and their types. Requests are not
 // served by huma: see docs/design.md.
-func describe(base string) (inJSON, inYAML []byte, err error) {
+func describe(base string, byKey bool) (inJSON, inYAML []byte, err error) {
 	types := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	api := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
@@ -33,6 +33,9 @@ func describe(base string) (inJSON, inYAML []byte, err error) {
 			},
 		},
 		Security: []map[string][]string{{"bearer": {}}, {"header": {}}},
+	}
+	if !byKey {
+		api.Components.SecuritySchemes, api.Security = nil, nil
 	}
 	problems := types.Schema(reflect.TypeFor[problem](), true, "")
 	for _, op := range operations() {

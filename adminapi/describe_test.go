@@ -29,6 +29,16 @@ func TestDescriptionIsCommitted(t *testing.T) {
 	assert.Equal(t, string(committed), w.Body.String(), "go generate ./adminapi writes it anew")
 }
 
+// TestDescriptionOfOwnLogins: it promises nothing of keys where the program says who
+// is calling.
+func TestDescriptionOfOwnLogins(t *testing.T) {
+	d := readDescription(t, newSite(t, nil, keystore.Options{}, as(everything)).http)
+	assert.NotContains(t, d.whole, "security")
+	assert.NotContains(t, d.whole["components"], "securitySchemes")
+	d = readDescription(t, newSite(t, nil, keystore.Options{}, nil).http)
+	assert.Contains(t, d.whole, "security")
+}
+
 // description is the OpenAPI document as the server serves it, read by another
 // library than the one that made it.
 type description struct {

@@ -23,7 +23,7 @@ var ErrForbidden = errors.New("adminapi: forbidden")
 
 // Grant is what the caller of one request may do. The zero Grant allows nothing.
 type Grant struct {
-	// Actor is who calls, for the audit.
+	// Actor is who calls, for the audit. "": whom the request's context names.
 	Actor string
 	// Owner restricts the call to this owner's keys. Any other key is as one that
 	// does not exist.
