@@ -28,13 +28,18 @@ func (l *demoLogins) user(r *http.Request) string {
 	return l.users[cookie.Value]
 }
 
+// maxForm is how long the login form may be, in bytes: whoever fills it in is nobody yet.
+const maxForm = 4 << 10
+
 func (l *demoLogins) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	user := r.PostFormValue("user")
 	if _, known := plans[user]; !known {
 		http.Error(w, "There is no such user.", http.StatusForbidden)
 		return
 	}
-	session := rand.Text()
+	l.end(r)
+	session := rand.Text() // a new one each time: nobody can have planted it
 	l.mu.Lock()
 	l.users[session] = user
 	l.mu.Unlock()
@@ -43,13 +48,20 @@ func (l *demoLogins) login(w http.ResponseWriter, r *http.Request) {
 }
 
 func (l *demoLogins) logout(w http.ResponseWriter, r *http.Request) {
-	if cookie, err := r.Cookie(sessionCookie); err == nil {
-		l.mu.Lock()
-		delete(l.users, cookie.Value)
-		l.mu.Unlock()
-	}
+	l.end(r)
 	setSession(w, "", -1)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+// end forgets the session of a request, if it has one.
+func (l *demoLogins) end(r *http.Request) {
+	cookie, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	delete(l.users, cookie.Value)
+	l.mu.Unlock()
 }
 
 // setSession sets the cookie. Over HTTPS it would be Secure too, and its name begin

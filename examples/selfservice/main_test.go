@@ -165,6 +165,53 @@ func TestOtherSites(t *testing.T) {
 	assert.EqualValues(t, 1, k.Revision())
 }
 
+// TestSessions: a login makes a session that nobody chose, and ends the one before; so
+// does a logout.
+func TestSessions(t *testing.T) {
+	site, _ := start(t)
+	alice := open(t, site, "alice")
+	at, err := url.Parse(site)
+	require.NoError(t, err)
+	with := func(cookie string) int {
+		status, _ := open(t, site, "").send("GET", "/account/keys", nil, "Cookie", sessionCookie+"="+cookie)
+		return status
+	}
+	session := func() string { return alice.http.Jar.Cookies(at)[0].Value }
+
+	first := session()
+	require.Equal(t, http.StatusOK, with(first))
+	resp, err := alice.http.PostForm(site+"/login", url.Values{"user": {"bob"}})
+	require.NoError(t, err)
+	resp.Body.Close()
+	second := session()
+	assert.NotEqual(t, first, second)
+	assert.Equal(t, http.StatusUnauthorized, with(first))
+	assert.Equal(t, http.StatusOK, with(second))
+
+	alice.http.Jar.SetCookies(at, []*http.Cookie{{Name: sessionCookie, Value: "planted", Path: "/"}})
+	resp, err = alice.http.PostForm(site+"/login", url.Values{"user": {"alice"}})
+	require.NoError(t, err)
+	resp.Body.Close()
+	third := session()
+	assert.Equal(t, http.StatusUnauthorized, with("planted"))
+	assert.Equal(t, http.StatusOK, with(third))
+	resp, err = alice.http.PostForm(site+"/logout", nil)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, http.StatusUnauthorized, with(third))
+	assert.Equal(t, http.StatusUnauthorized, with(""))
+}
+
+// TestLongLogin: who is not logged in cannot make the server keep what they send.
+func TestLongLogin(t *testing.T) {
+	site, _ := start(t)
+	nobody := open(t, site, "")
+	resp, err := nobody.http.PostForm(site+"/login", url.Values{"user": {"alice"}, "more": {strings.Repeat("x", maxForm)}})
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, http.StatusForbidden, resp.StatusCode)
+}
+
 // TestRun starts the program, sees its page and ends it.
 func TestRun(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())

@@ -43,13 +43,19 @@ async function show() {
   }
 }
 
-// tell does something, shows what it says, and the keys as they are then.
+// tell does something, shows what it says, and the keys as they are then. What it said
+// stays if they cannot be shown: it may be a token, which comes but once.
 async function tell(something) {
   try {
     said.textContent = await something();
-    await show();
   } catch (error) {
     said.textContent = error.message;
+  }
+  try {
+    await show();
+  } catch (error) {
+    rows.replaceChildren();
+    said.textContent += " The keys cannot be shown: " + error.message;
   }
 }
 
