@@ -24,7 +24,9 @@ type FileOptions struct {
 }
 
 // File is an Auditor that appends one line of JSON for each event to a file. It
-// is safe for concurrent use. The file belongs to one process at a time.
+// is safe for concurrent use. Several processes may append to one file, of a local
+// file system; only where one of them has to take back a write that failed may a
+// line be lost that another writes at that very moment.
 type File struct {
 	path string
 	sync bool
@@ -34,7 +36,7 @@ type File struct {
 	f     handle // nil once it is closed
 	whole bool   // the file ends with a whole line, as far as we wrote it
 
-	// Sizes of the file around a write that failed and was not undone; else 0, 0.
+	// Sizes of the file around a write that failed and was not undone; else equal.
 	before, after int64
 }
 
@@ -141,7 +143,7 @@ func (a *File) repair() error {
 	if err != nil {
 		return err
 	}
-	undone := size == a.after && a.f.Truncate(a.before) == nil
+	undone := a.before < a.after && size == a.after && a.f.Truncate(a.before) == nil
 	if !undone {
 		if err := a.closeLine(size); err != nil {
 			return err

@@ -260,3 +260,22 @@ func TestFileByManyGoroutines(t *testing.T) {
 		require.Equal(t, found[i].Revision+2, found[i+2].Revision, "a batch stays together")
 	}
 }
+
+// Several processes begin with a file that is new, as after a rotation: none takes
+// away what another has written.
+func TestNewFileOfSeveral(t *testing.T) {
+	for range 100 {
+		path := somewhere(t)
+		var writing sync.WaitGroup
+		for n := range 4 {
+			f := openFile(t, path, &FileOptions{NoSync: true})
+			writing.Go(func() {
+				if err := f.Audit(context.Background(), events(n, n+1, 0)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		writing.Wait()
+		require.Len(t, read(t, path), 4)
+	}
+}
