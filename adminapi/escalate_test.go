@@ -125,6 +125,8 @@ func TestOldSecret(t *testing.T) {
 		_, k, err := s.ks.Rotate(t.Context(), k.ID, time.Hour, nil)
 		require.NoError(t, err)
 		s.do(request{method: "POST", path: "/keys/" + k.ID + "/rotate", token: old, body: m{"grace_seconds": 0}}).want(t, 403, "beyond_grant")
+		within := m{"grace_seconds": 0, "expires_at": k.GraceUntil}
+		s.do(request{method: "POST", path: "/keys/" + k.ID + "/rotate", token: old, body: within}).want(t, 403, "beyond_grant")
 		s.do(request{method: "POST", path: "/keys/" + other.ID + "/rotate", token: old, body: m{"grace_seconds": 0}}).want(t, 403, "beyond_grant").at(t, "body.expires_at")
 		s.do(request{method: "PATCH", path: "/keys/" + other.ID, token: old, body: m{"expires_at": inDays(1)}}).want(t, 200, "")
 		s.do(request{method: "PATCH", path: "/keys/" + other.ID, token: old, body: m{"expires_at": inDays(2)}}).want(t, 403, "beyond_grant")

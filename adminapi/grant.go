@@ -44,8 +44,8 @@ type Grant struct {
 	// without EnableAny.
 	EnableAny bool
 	// KeyID and KeyGeneration tell which secret the caller presented: this key may
-	// rotate itself, whatever its scopes, as long as that is its current secret.
-	// "": the caller presented no key of the store.
+	// rotate itself, whatever its scopes, as long as that is its current secret, and
+	// not at all by an older one. "": the caller presented no key of the store.
 	KeyID         string
 	KeyGeneration int
 }

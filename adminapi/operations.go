@@ -101,7 +101,7 @@ func operations() []operation {
 		},
 		{
 			method: "POST", path: "/keys/{id}/rotate", id: "rotate-key", summary: "Give a key a new secret",
-			description: withIfMatch + "The token is in this answer and nowhere else. A rotation hands out a token of the key, so that the whole key must lie within what you may grant; a key may rotate itself by its current secret. After unknown_outcome the new token may work: it is in that answer.",
+			description: withIfMatch + "The token is in this answer and nowhere else. A rotation hands out a token of the key, so that the whole key must lie within what you may grant; a key may rotate itself by its current secret, and not by an older one. After unknown_outcome the new token may work: it is in that answer.",
 			body:        bodyType{of: reflect.TypeFor[rotateRequest](), required: true},
 			status:      http.StatusOK, result: issued, run: (*call).rotate,
 		},

@@ -53,13 +53,17 @@ func (c *call) rotate() (answer, error) {
 }
 
 // mayRotate: a rotation hands out a token of the key. A key may rotate itself,
-// whatever its scopes, for who presented its current secret has such a token.
+// whatever its scopes, for who presented its current secret has such a token. An older
+// secret, in its grace period, may not take the place of the one that replaced it.
 func (c *call) mayRotate(k keystore.Key, p *keystore.RotateParams) error {
 	expiresAt := k.ExpiresAt
 	if !p.ExpiresAt.IsZero() {
 		expiresAt = p.ExpiresAt
 	}
-	if k.ID == c.grant.KeyID && k.Generation == c.grant.KeyGeneration {
+	if k.ID == c.grant.KeyID {
+		if k.Generation != c.grant.KeyGeneration {
+			return beyond("", "The presented secret is not the current one of this key.")
+		}
 		return c.grant.reaches(expiresAt)
 	}
 	var scopes []string
