@@ -22,7 +22,7 @@ func (s *server) mainHandler() (http.Handler, error) {
 	if s.config.OpsListen == "" {
 		rest = s.ops()
 	}
-	return s.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	routes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case isVerify(r):
 			verify.ServeHTTP(w, r)
@@ -31,7 +31,8 @@ func (s *server) mainHandler() (http.Handler, error) {
 		default:
 			rest.ServeHTTP(w, r)
 		}
-	})), nil
+	})
+	return boundStreams(s.config.MaxConnections, s.log, s.wrap(routes)), nil
 }
 
 func (s *server) opsHandler() http.Handler { return s.wrap(s.ops()) }

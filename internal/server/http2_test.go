@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,7 +51,7 @@ func TestManyStreams(t *testing.T) {
 func TestRapidReset(t *testing.T) {
 	s := serve(t, Config{SelfSigned: true})
 	token, _ := s.generate("a")
-	head := encodeHead(t, s.addr, token)
+	head := encodeHead(t, s.addr, "/verify", token)
 	before := inUse()
 	var attackers sync.WaitGroup
 	var sent atomic.Int64
@@ -71,19 +72,90 @@ func TestRapidReset(t *testing.T) {
 	require.Less(t, int64(inUse())-int64(before), int64(32<<20))
 }
 
-// encodeHead is the header block of a request to /verify.
-func encodeHead(t *testing.T, host, token string) []byte {
+// Clients that open streams and leave no room for the answers hold no more requests
+// than one for each connection, and as many beside that as there may be connections;
+// the others are reset. Who reads is served meanwhile.
+func TestStreamsWithoutRoomForAnswers(t *testing.T) {
+	const limit, connections = 20, 4
+	s := serve(t, Config{SelfSigned: true, MaxConnections: limit, timeouts: timeouts{time.Hour, time.Hour, time.Hour, time.Hour}})
+	token, _ := s.generate("a")
+	head := encodeHead(t, s.addr, "/verify", "") // the answer, 401, has a body
+	held, reset := 0, 0
+	for range connections {
+		conn := dialHTTP2(t, s.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		for i := range uint32(maxStreams) {
+			require.NoError(t, conn.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: head, EndStream: true, EndHeaders: true}))
+		}
+		for answered := 0; answered < maxStreams; {
+			frame, err := conn.ReadFrame()
+			require.NoError(t, err)
+			switch frame := frame.(type) {
+			case *http2.HeadersFrame:
+				require.False(t, frame.StreamEnded(), "the body must wait")
+				held++
+				answered++
+			case *http2.RSTStreamFrame:
+				reset++
+				answered++
+			}
+		}
+	}
+	require.Equal(t, limit+connections, held)
+	require.Equal(t, connections*maxStreams, held+reset)
+	require.Equal(t, 1, strings.Count(s.log.String(), "too many requests"))
+	require.Equal(t, 200, s.get("/verify?scope=a", token).StatusCode)
+}
+
+// A client of HTTP/2 that does not read at all is cut off by the timeout for writing.
+func TestClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{SelfSigned: true, timeouts: timeouts{time.Hour, time.Hour, 200 * time.Millisecond, time.Hour}})
+	require.Greater(t, len(s.get("/v1/openapi.json", "").body), 32<<10)
+	conn := dialHTTP2(t, s.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+	require.NoError(t, conn.WriteWindowUpdate(0, 1<<30))
+	head := encodeHead(t, s.addr, "/v1/openapi.json", "")
+	for i := range uint32(maxStreams) { // some MiB, more than the system keeps for a client
+		if conn.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: head, EndStream: true, EndHeaders: true}) != nil {
+			break // it is cut off already
+		}
+	}
+	require.Eventually(t, func() bool { // its connection is gone: that of this client is left
+		return metric(t, s.get("/metrics", "").body, `keystore_http_connections{listener="api"}`) == 1
+	}, patience, 10*time.Millisecond)
+}
+
+// encodeHead is the header block of a request, without a token for "".
+func encodeHead(t *testing.T, host, path, token string) []byte {
 	t.Helper()
+	fields := []hpack.HeaderField{
+		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":authority", Value: host}, {Name: ":path", Value: path},
+	}
+	if token != "" {
+		fields = append(fields, hpack.HeaderField{Name: "authorization", Value: "Bearer " + token, Sensitive: true})
+	}
 	var block bytes.Buffer
 	e := hpack.NewEncoder(&block)
 	e.SetMaxDynamicTableSize(0) // the same block serves every request
-	for _, f := range []hpack.HeaderField{
-		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":authority", Value: host}, {Name: ":path", Value: "/verify"},
-		{Name: "authorization", Value: "Bearer " + token, Sensitive: true},
-	} {
+	for _, f := range fields {
 		require.NoError(t, e.WriteField(f))
 	}
 	return block.Bytes()
+}
+
+// dialHTTP2 opens a connection that is read and written by frames.
+func dialHTTP2(t *testing.T, addr string, settings ...http2.Setting) *http2.Framer {
+	t.Helper()
+	raw, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = raw.Close() })
+	require.NoError(t, raw.(*net.TCPConn).SetReadBuffer(4<<10))
+	require.NoError(t, raw.SetDeadline(time.Now().Add(patience)))
+	conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	_, err = conn.Write([]byte(http2.ClientPreface))
+	require.NoError(t, err)
+	framer := http2.NewFramer(conn, conn)
+	require.NoError(t, framer.WriteSettings(settings...))
+	return framer
 }
 
 // resetStreams opens n streams and resets each, until the server hangs up or ctx

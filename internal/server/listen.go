@@ -49,7 +49,8 @@ func (s *server) httpServer(name string, h http.Handler) *http.Server {
 		WriteTimeout:      t.write,
 		IdleTimeout:       t.idle,
 		MaxHeaderBytes:    maxHeader,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: t.write}, // WriteTimeout leaves alone a connection that takes no byte
+		ConnContext:       connContext,
 		ConnState:         s.metrics.connState(name),
 		ErrorLog:          errorLog(s.log),
 	}
