@@ -10,7 +10,7 @@ import (
 //
 // Each Keystore calls Audit from one goroutine, off the path of lookups, with 1 to
 // 256 events. Changes come in the order in which they were recorded, sums of failed
-// lookups after what happened meanwhile. It keeps nothing of the slice. ctx ends
+// lookups after what happened meanwhile. It keeps and changes nothing of the slice. ctx ends
 // after OpTimeout (2 s where that is Never), and Audit must return then. After an
 // error or a panic the same events come again, after a pause of 50 ms that doubles
 // up to 5 s; so it should take all of them or none, and return nil for what it will

@@ -45,6 +45,7 @@ type auditTrail struct {
 	accepted atomic.Uint64 // events that came into the queue or are sums
 	settled  atomic.Uint64 // of these, events that were delivered or given up
 	dropped  atomic.Uint64 // events that are lost, accepted or not
+	logged   atomic.Uint64 // of these, as the last line of the log says
 
 	// stuck says that a change has waited for room in vain, and that the Auditor
 	// has taken nothing since.
@@ -164,6 +165,7 @@ func (t *auditTrail) run() {
 		case e := <-t.queue:
 			t.deliver(t.gather(e))
 		case <-tick.C:
+			t.logLost("")
 			t.deliverAll(t.refusals.take(false))
 		case <-t.sealed:
 			sums := t.refusals.take(true)
@@ -261,6 +263,7 @@ func (t *auditTrail) close() (lost int) {
 		if left := len(t.refusals.take(true)) + int(t.accepted.Load()-t.settled.Load()); left > 0 {
 			t.drop(left, "the Keystore is closed")
 		}
+		t.logLost("")
 	})
 	return int(t.lost())
 }
@@ -290,9 +293,16 @@ func (t *auditTrail) lost() uint64 {
 }
 
 func (t *auditTrail) drop(events int, why string) {
-	lost := t.dropped.Add(uint64(events))
+	t.dropped.Add(uint64(events))
 	if t.dropping.now() {
-		t.logger.Error("keystore: events for the audit were lost: "+why, "lost", lost)
+		t.logLost(": " + why)
+	}
+}
+
+// logLost says how many events are lost, if the log does not say it yet.
+func (t *auditTrail) logLost(why string) {
+	if lost := t.dropped.Load(); t.logged.Swap(lost) != lost {
+		t.logger.Error("keystore: events for the audit were lost"+why, "lost", lost)
 	}
 }
 

@@ -57,7 +57,7 @@ func Run(ctx context.Context, b backend.Backend, o *keystore.Options, c Config) 
 	}
 	err = s.run(ctx)
 	if closing := s.ks.Close(); closing != nil { // what was acknowledged is stored all the same
-		c.Logger.Warn("last-used times were lost", "error", closing.Error())
+		c.Logger.Warn("not all was written at the end", "error", closing.Error())
 	}
 	return err
 }
