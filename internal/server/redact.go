@@ -44,6 +44,10 @@ func redact(text string) string {
 	return text
 }
 
+// maxLine is for a line of errorLog, in bytes: net/http repeats what a client says in
+// a TLS handshake.
+const maxLine = 1 << 10
+
 // errorLog is for what net/http says of connections, which anyone can make it do:
 // at most 10 lines a second.
 func errorLog(to *slog.Logger) *log.Logger {
@@ -57,7 +61,11 @@ type bridge struct {
 
 func (b *bridge) Write(line []byte) (int, error) {
 	if b.limit.Allow() {
-		b.to.Log(context.Background(), slog.LevelWarn, string(bytes.TrimSpace(line)))
+		text := redact(string(bytes.TrimSpace(line)))
+		if len(text) > maxLine {
+			text = text[:maxLine] + "…"
+		}
+		b.to.Log(context.Background(), slog.LevelWarn, text)
 	}
 	return len(line), nil
 }

@@ -154,3 +154,21 @@ func TestSelfSigned(t *testing.T) {
 	}())
 	http.DefaultClient.CloseIdleConnections()
 }
+
+// What clients say in handshakes that fail neither fills the log nor brings a token
+// into it.
+func TestFailedHandshakesInTheLog(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{SelfSigned: true})
+	protocols := []string{planted}
+	for range 200 {
+		protocols = append(protocols, strings.Repeat("x", 255))
+	}
+	for range 30 {
+		_, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: protocols})
+		require.Error(t, err)
+	}
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "TLS handshake error") }, patience, time.Millisecond)
+	require.NotContains(t, s.log.String(), planted[20:])
+	require.Less(t, len(s.log.String()), 60<<10)
+}
