@@ -24,6 +24,7 @@ func TestEscalation(t *testing.T) {
 	selfKey, self := s.key(keystore.KeyParams{Owner: "alice", Scopes: []string{ScopeSelf, "orders:*"}, ExpiresAt: end})
 	weak := keystore.KeyParams{Owner: "alice", Scopes: []string{"orders:read"}, ExpiresAt: inDays(10)}
 	strong := keystore.KeyParams{Owner: "alice", Scopes: []string{"billing:*"}, ExpiresAt: inDays(10)}
+	all := keystore.KeyParams{Owner: "alice", Scopes: []string{"*"}, ExpiresAt: inDays(10)}
 	eternal := keystore.KeyParams{Owner: "alice", Scopes: []string{"orders:read"}}
 
 	for name, test := range map[string]struct {
@@ -47,6 +48,7 @@ func TestEscalation(t *testing.T) {
 		"add a scope":                         {&weak, "PATCH", "", m{"scopes": []string{"orders:read", "billing:read"}}, "body.scopes"},
 		"swap a scope":                        {&weak, "PATCH", "", m{"scopes": []string{"*"}}, "body.scopes"},
 		"add a reserved scope":                {&weak, "PATCH", "", m{"scopes": []string{"orders:read", ScopeSelf}}, "body.scopes"},
+		"add a reserved scope to a star":      {&all, "PATCH", "", m{"scopes": []string{"*", ScopeSelf}}, "body.scopes"},
 		"add a scope of one's own":            {&weak, "PATCH", "", m{"scopes": []string{"orders:*"}}, ""},
 		"add one to a stronger key":           {&strong, "PATCH", "", m{"scopes": []string{"billing:*", "orders:read"}}, "body.scopes"},
 		"extend":                              {&weak, "PATCH", "", m{"expires_at": end.Add(time.Millisecond)}, "body.expires_at"},
