@@ -51,6 +51,7 @@ func TestPage(t *testing.T) {
 	replace("/tmp/forwardauth", folder)
 	replace("$PWD/examples/forwardauth/nginx.conf", conf+"/nginx.conf")
 	replace("127.0.0.1:8000", proxy)
+	replace("127.0.0.1:8080", keystore)
 	replace("keystore serve", "keystore serve --listen "+keystore)
 	replace(folder+"/forwardauth &", folder+"/forwardauth "+app+" &")
 	if os.Getuid() == 0 {
@@ -61,7 +62,7 @@ func TestPage(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for _, want := range []string{
-		"\nok\n",
+		`{"status":"ready",`, "\nok\n",
 		"HTTP/1.1 401 Unauthorized\r\n", `ww-Authenticate: Bearer realm="keystore"`,
 		"GET /orders/1, 0 bytes of body\nkey ", " of alice\nscopes: orders:read\n",
 		"HTTP/1.1 403 Forbidden\r\n", `error="insufficient_scope"`,
