@@ -35,7 +35,7 @@ import (
 // the 503 of a store that fails.
 // KEYSTORE_TEST_LONG=1 makes it last; KEYSTORE_TEST_SEED repeats a run.
 func TestRandomRequests(t *testing.T) {
-	requests := 6000
+	requests := 4000
 	if os.Getenv("KEYSTORE_TEST_LONG") != "" {
 		requests = 400_000
 	}
