@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -106,22 +107,44 @@ func TestStreamsWithoutRoomForAnswers(t *testing.T) {
 	require.Equal(t, 200, s.get("/verify?scope=a", token).StatusCode)
 }
 
-// A client of HTTP/2 that does not read at all is cut off by the timeout for writing.
+// A client that does not read at all is cut off by the timeout for writing.
 func TestClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	s := serve(t, Config{SelfSigned: true, timeouts: timeouts{time.Hour, time.Hour, 200 * time.Millisecond, time.Hour}})
-	require.Greater(t, len(s.get("/v1/openapi.json", "").body), 32<<10)
-	conn := dialHTTP2(t, s.addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
-	require.NoError(t, conn.WriteWindowUpdate(0, 1<<30))
-	head := encodeHead(t, s.addr, "/v1/openapi.json", "")
-	for i := range uint32(maxStreams) { // some MiB, more than the system keeps for a client
-		if conn.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: head, EndStream: true, EndHeaders: true}) != nil {
-			break // it is cut off already
-		}
+	const path, requests = "/v1/openapi.json", maxStreams // whose answers are some MiB, more than the system keeps for a client
+	for name, ask := range map[string]func(t *testing.T, addr string){
+		"HTTP/1.1": func(t *testing.T, addr string) {
+			conn := dialAndNotRead(t, addr)
+			_, _ = io.WriteString(conn, strings.Repeat("GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))
+		},
+		"HTTP/2": func(t *testing.T, addr string) {
+			conn := dialHTTP2(t, addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+			_ = conn.WriteWindowUpdate(0, 1<<30)
+			head := encodeHead(t, addr, path, "")
+			for i := range uint32(requests) { // an error is that it is cut off already
+				_ = conn.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: head, EndStream: true, EndHeaders: true})
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, Config{SelfSigned: name == "HTTP/2", timeouts: timeouts{time.Hour, time.Hour, 200 * time.Millisecond, time.Hour}})
+			require.Greater(t, len(s.get(path, "").body), 32<<10)
+			ask(t, s.addr)
+			require.Eventually(t, func() bool { // its connection is gone: that of this client is left
+				return metric(t, s.get("/metrics", "").body, `keystore_http_connections{listener="api"}`) == 1
+			}, patience, 10*time.Millisecond)
+		})
 	}
-	require.Eventually(t, func() bool { // its connection is gone: that of this client is left
-		return metric(t, s.get("/metrics", "").body, `keystore_http_connections{listener="api"}`) == 1
-	}, patience, 10*time.Millisecond)
+}
+
+// dialAndNotRead opens a connection for which the system keeps little.
+func dialAndNotRead(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(4<<10))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	return conn
 }
 
 // encodeHead is the header block of a request, without a token for "".
@@ -145,13 +168,8 @@ func encodeHead(t *testing.T, host, path, token string) []byte {
 // dialHTTP2 opens a connection that is read and written by frames.
 func dialHTTP2(t *testing.T, addr string, settings ...http2.Setting) *http2.Framer {
 	t.Helper()
-	raw, err := net.Dial("tcp", addr)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = raw.Close() })
-	require.NoError(t, raw.(*net.TCPConn).SetReadBuffer(4<<10))
-	require.NoError(t, raw.SetDeadline(time.Now().Add(patience)))
-	conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
-	_, err = conn.Write([]byte(http2.ClientPreface))
+	conn := tls.Client(dialAndNotRead(t, addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	_, err := conn.Write([]byte(http2.ClientPreface))
 	require.NoError(t, err)
 	framer := http2.NewFramer(conn, conn)
 	require.NoError(t, framer.WriteSettings(settings...))
