@@ -122,6 +122,8 @@ func TestRefuseWithOtherErrors(t *testing.T) {
 		keystore.ErrUnknownOutcome:                        503,
 		fmt.Errorf("asked: %w", keystore.ErrUnavailable):  503,
 		errors.New("something else"):                      503,
+		&Failure{}:                                        503,
+		&Failure{Status: 200}:                             503,
 		&keystore.FieldError{Field: "scope", Problem: ""}: 500,
 	} {
 		w := httptest.NewRecorder()

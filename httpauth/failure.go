@@ -121,7 +121,7 @@ func state(err error, otherwise string) string {
 // that is neither as 503.
 func (a *Auth) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var f *Failure
-	if !errors.As(err, &f) {
+	if !errors.As(err, &f) || f.Status < 400 || f.Status > 599 { // one that was made outside, and wrongly
 		f = a.failed(err)
 	}
 	h := w.Header()
