@@ -18,6 +18,7 @@ import (
 
 	"example.com/keystore"
 	"example.com/keystore/backend"
+	"example.com/keystore/memory"
 )
 
 // metric returns the value of one line of /metrics, -1 if it is not there.
@@ -34,7 +35,8 @@ func metric(t *testing.T, text, name string) float64 {
 }
 
 func TestMetrics(t *testing.T) {
-	s := serve(t, Config{OpsListen: "127.0.0.1:0", Version: "v1.2.3"})
+	store := new(memory.Store) // of which the server hears nothing and keeps all: what it reads does not depend on time
+	s := serveOn(t, unwatched{store.Open()}, store.Open(), &keystore.Options{CacheTTL: time.Hour}, Config{OpsListen: "127.0.0.1:0", Version: "v1.2.3"})
 	token, id := s.generate("keystore:admin", "a")
 	for range 3 {
 		require.Equal(t, 200, s.get("/verify?scope=a", token).StatusCode)
@@ -66,9 +68,9 @@ func TestMetrics(t *testing.T) {
 		`keystore_http_request_seconds_count{route="/verify"}`:                        6,
 		`keystore_cache_misses_total`:                                                 1,
 		`keystore_cache_entries`:                                                      1,
-		`keystore_cache_staleness_bound_seconds`:                                      5,
-		`keystore_watch_state{state="active"}`:                                        1,
-		`keystore_watch_state{state="lost"}`:                                          0,
+		`keystore_cache_staleness_bound_seconds`:                                      3600,
+		`keystore_watch_state{state="unsupported"}`:                                   1,
+		`keystore_watch_state{state="active"}`:                                        0,
 		`keystore_http_connections{listener="ops"}`:                                   1,
 		`keystore_build_info{goversion="` + goVersion(text) + `",version="v1.2.3"}`:   1,
 	} {
