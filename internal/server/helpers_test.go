@@ -198,6 +198,13 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
+// forget drops what was written so far.
+func (j *journal) forget() {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	j.text = bytes.Buffer{}
+}
+
 func prefixes(texts ...string) (list []netip.Prefix) {
 	for _, text := range texts {
 		list = append(list, netip.MustParsePrefix(text))

@@ -42,17 +42,21 @@ const (
 
 func (s *server) httpServer(name string, h http.Handler) *http.Server {
 	t := s.config.timeouts
+	count, idle := s.metrics.connState(name), &idle{after: t.idle}
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: t.readHeader,
 		ReadTimeout:       t.read,
 		WriteTimeout:      t.write,
-		IdleTimeout:       t.idle,
+		IdleTimeout:       -1, // see idle
 		MaxHeaderBytes:    maxHeader,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: t.write}, // WriteTimeout leaves alone a connection that takes no byte
 		ConnContext:       connContext,
-		ConnState:         s.metrics.connState(name),
-		ErrorLog:          errorLog(s.log),
+		ConnState: func(c net.Conn, state http.ConnState) {
+			count(c, state)
+			idle.connState(c, state)
+		},
+		ErrorLog: errorLog(s.log),
 	}
 }
 
