@@ -170,7 +170,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, Config{SelfSigned: name == "HTTP/2", timeouts: timeouts{time.Hour, time.Hour, 200 * time.Millisecond, time.Hour}})
+			s := serve(t, Config{SelfSigned: name == "HTTP/2", timeouts: timeouts{time.Hour, time.Hour, 2 * time.Second, time.Hour}})
 			eventually := func(path string, is func(body string) bool) {
 				require.Eventually(t, func() bool { // on a busy machine the timeout hits others, too
 					a, err := ask(t.Context(), s.client, "GET", s.url(path), "", "")
