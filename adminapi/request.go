@@ -12,24 +12,17 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/keystore"
+	"example.com/keystore/httpauth"
 )
 
 // tokenLike finds what could be the secret part of a token. It is longer than a
 // word, an id or a scope usually is.
 var tokenLike = regexp.MustCompile(`[0-9A-Za-z]{38,}`)
 
-var validRequestID = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
-
-// requestID is what the program around called the request, or else the client or a
-// proxy, or a name of our own where that is none, or may hold a token.
+// requestID is what others call the request, or a name of our own.
 func requestID(r *http.Request) string {
-	ids := r.Header.Values("X-Request-Id")
-	if id := keystore.RequestIDFrom(r.Context()); id != "" {
-		ids = []string{id}
-	}
-	if len(ids) == 1 && validRequestID.MatchString(ids[0]) && !tokenLike.MatchString(ids[0]) {
-		return ids[0]
+	if id, ok := httpauth.RequestID(r); ok {
+		return id
 	}
 	return rand.Text()
 }

@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"runtime/debug"
 	"time"
+
+	"example.com/keystore"
+	"example.com/keystore/httpauth"
 )
 
 // wrap puts around a handler what every request needs: bounds, a line in the log,
@@ -31,6 +34,9 @@ func (s *server) wrap(next http.Handler) http.Handler {
 					slog.Duration("took", took), slog.String("client", s.auth.ClientAddr(r).String()))
 			}
 		}()
+		if id, ok := httpauth.RequestID(r); ok { // for the audit
+			r = r.WithContext(keystore.WithRequestID(r.Context(), id))
+		}
 		next.ServeHTTP(answer, r)
 	})
 }
