@@ -21,7 +21,7 @@ func describe(base string, byKey bool) (inJSON, inYAML []byte, err error) {
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
 			Title: "keystore admin API", Version: "1",
-			Description: "Manages API keys. Errors are problem details (RFC 9457) whose code is for programs. Every answer has an X-Request-Id, which is the request's where that is 1 to 64 characters of [0-9A-Za-z._-] that could not be a token.",
+			Description: "Manages API keys. Errors are problem details (RFC 9457) whose code is for programs. Every answer has an X-Request-Id, which is the request's where that is 1 to 64 characters of [0-9A-Za-z._-] that could not be a token. Paths and methods that are not described are answered 404 and 405 in the same way; what is no request of HTTP, or has headers that are too long, is answered by the server around.",
 			License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		},
 		Servers: []*huma.Server{{URL: cmp.Or(base, "/")}},

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"example.com/keystore/adminapi"
+	"example.com/keystore/httpauth"
 )
 
 // mainHandler serves what carries tokens, and the rest unless that has a listener
@@ -71,5 +72,13 @@ func problem(w http.ResponseWriter, status int) {
 		Type   string `json:"type"`
 		Title  string `json:"title"`
 		Status int    `json:"status"`
-	}{"about:blank", http.StatusText(status), status})
+		Code   string `json:"code"`
+	}{"about:blank", http.StatusText(status), status, codes[status]})
+}
+
+// codes are those that the other packages have for the same.
+var codes = map[int]string{
+	http.StatusNotFound:           "not_found",
+	http.StatusMethodNotAllowed:   "method_not_allowed",
+	http.StatusServiceUnavailable: httpauth.CodeUnavailable,
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -50,8 +51,9 @@ func (s *server) panicked(answer *recorder, value any) {
 	if answer.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
-	clear(answer.Header())
-	answer.Header().Set("Retry-After", "5")
+	h := answer.Header()
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return name != "X-Request-Id" })
+	h.Set("Retry-After", "5")
 	problem(answer, http.StatusServiceUnavailable)
 }
 

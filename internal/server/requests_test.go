@@ -42,6 +42,7 @@ func TestPanicIs503AndHoldsNoToken(t *testing.T) {
 	} {
 		s, log := wrapped(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Half", "1")
+			w.Header().Set("X-Request-Id", "r")
 			panic(value)
 		})
 		a, err := ask(t.Context(), s.Client(), "GET", s.URL+"/"+planted+"?key="+planted, planted, "")
@@ -49,6 +50,8 @@ func TestPanicIs503AndHoldsNoToken(t *testing.T) {
 		require.Equal(t, 503, a.StatusCode, name)
 		require.Equal(t, "5", a.Header.Get("Retry-After"))
 		require.Empty(t, a.Header.Get("X-Half"))
+		require.Equal(t, "r", a.Header.Get("X-Request-Id"))
+		require.JSONEq(t, `{"type":"about:blank","title":"Service Unavailable","status":503,"code":"unavailable"}`, a.body)
 		require.NotContains(t, a.body, planted[20:])
 		require.Contains(t, log.String(), "a handler panicked")
 		require.Contains(t, log.String(), "requests_test.go", "the stack")
