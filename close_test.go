@@ -143,7 +143,7 @@ func TestEveryMethodIsErrClosedAfterClose(t *testing.T) {
 		token, key := generate(t, ks)
 		view := ks.ForOwner("owner")
 		all := map[string]calls{"Keystore": keystoreCalls(ks), "OwnerView": viewCalls(view)}
-		requireEveryMethod(t, ks, all["Keystore"], "Close", "ForOwner", "Stats", "DefaultExpiry")
+		requireEveryMethod(t, ks, all["Keystore"], "Close", "ForOwner", "Stats", "DefaultExpiry", "Now")
 		requireEveryMethod(t, view, all["OwnerView"], "Owner")
 		require.NoError(t, ks.Close())
 		require.NoError(t, ks.Close(), "a second Close returns what the first did")

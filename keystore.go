@@ -183,6 +183,10 @@ func (s *Keystore) hasher(d Digest) Hasher {
 	return nil
 }
 
+// Now returns the time by which the keystore judges expiry: that of Options.Now, in
+// UTC and whole milliseconds.
+func (s *Keystore) Now() time.Time { return s.now() }
+
 // now is the time of the keystore's clock.
 func (s *Keystore) now() time.Time { return wholeMillis(s.opts.Now()) }
 

@@ -83,7 +83,7 @@ func (s *Keystore) rotatable(r *record, p *RotateParams, now time.Time) error {
 		return err
 	}
 	if r.key.expired(now) {
-		return stateError(r.key.ID, "it has expired; Expire or ClearExpiry can extend it")
+		return stateError(r.key.ID, "it has expired; a later expiry revives it")
 	}
 	if p.IfRevision != 0 && p.IfRevision != r.key.revision {
 		return keyError(r.key.ID, ErrConflict)

@@ -3,7 +3,6 @@ package adminapi
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"example.com/keystore"
 )
@@ -46,11 +45,11 @@ func (c *call) create() (answer, error) {
 	token, k, err := c.ks.Generate(c.r.Context(), p)
 	switch {
 	case errors.Is(err, keystore.ErrUnknownOutcome):
-		return answer{}, unsettled{err, token, k}
+		return answer{}, unsettled{err, token, c.view(k)}
 	case err != nil:
 		return answer{}, err
 	}
-	out := tokenAnswer(token, k)
+	out := c.tokenAnswer(token, k)
 	out.header["Location"] = c.base + "/keys/" + k.ID
 	return out, nil
 }
@@ -69,7 +68,7 @@ func (c *call) lifetime(p *keystore.KeyParams, req *createRequest) error {
 	case req.TTLSeconds != nil && bound.IsZero():
 		p.TTL = req.TTLSeconds.Duration
 	case req.TTLSeconds != nil:
-		p.ExpiresAt = time.Now().Add(req.TTLSeconds.Duration)
+		p.ExpiresAt = c.ks.Now().Add(req.TTLSeconds.Duration)
 	case !bound.IsZero():
 		p.ExpiresAt = c.ks.DefaultExpiry()
 		if later(p.ExpiresAt, bound) {

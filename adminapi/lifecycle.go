@@ -26,7 +26,7 @@ func (c *call) get() (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return keyAnswer(k), nil
+	return c.keyAnswer(k), nil
 }
 
 func (c *call) disable() (answer, error) {
@@ -81,7 +81,7 @@ func (c *call) revoke() (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return keyAnswer(k), nil
+	return c.keyAnswer(k), nil
 }
 
 func (c *call) endGrace() (answer, error) {
@@ -92,7 +92,7 @@ func (c *call) endGrace() (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return keyAnswer(k), nil
+	return c.keyAnswer(k), nil
 }
 
 func (c *call) delete() (answer, error) {

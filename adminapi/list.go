@@ -55,7 +55,7 @@ func (c *call) list() (answer, error) {
 		left -= part
 		l.after = next
 		for i, k := range keys {
-			if view := viewOf(k, time.Now()); l.wants(k, view.State) {
+			if view := c.view(k); l.wants(k, view.State) {
 				page.Keys = append(page.Keys, view)
 			}
 			if len(page.Keys) == l.limit && (next != "" || i < len(keys)-1) {

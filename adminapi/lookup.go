@@ -2,7 +2,6 @@ package adminapi
 
 import (
 	"errors"
-	"time"
 
 	"example.com/keystore"
 )
@@ -37,7 +36,7 @@ func (c *call) lookup() (answer, error) {
 	own := func(owner string) bool { return c.grant.Owner == "" || c.grant.Owner == owner }
 	switch {
 	case err == nil && own(found.Key.Owner):
-		key := viewOf(found.Key, time.Now())
+		key := c.view(found.Key)
 		return answer{body: lookupAnswer{Valid: true, Code: codeValid, Key: &key}}, nil
 	case err == nil:
 		return answer{body: lookupAnswer{Code: codeInvalid}}, nil

@@ -81,5 +81,5 @@ func (c *call) change(fn func(*keystore.Changes) error) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return keyAnswer(k), nil
+	return c.keyAnswer(k), nil
 }

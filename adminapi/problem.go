@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"example.com/keystore"
 )
@@ -57,7 +56,7 @@ func beyond(location, detail string) problem {
 type unsettled struct {
 	error
 	token keystore.Token
-	key   keystore.Key
+	key   keyView
 }
 
 func (u unsettled) Unwrap() error { return u.error }
@@ -72,8 +71,7 @@ func problemOf(err error) problem {
 		return p
 	case errors.As(err, &token):
 		p = errUnknown
-		view := viewOf(token.key, time.Now())
-		p.Token, p.Key = token.token.Reveal(), &view
+		p.Token, p.Key = token.token.Reveal(), &token.key
 		return p
 	case errors.Is(err, keystore.ErrNotFound):
 		return errNoKey

@@ -43,11 +43,11 @@ func (c *call) rotate() (answer, error) {
 		case errors.Is(err, keystore.ErrConflict):
 			continue
 		case errors.Is(err, keystore.ErrUnknownOutcome):
-			return answer{}, unsettled{err, token, k}
+			return answer{}, unsettled{err, token, c.view(k)}
 		case err != nil:
 			return answer{}, err
 		}
-		return tokenAnswer(token, k), nil
+		return c.tokenAnswer(token, k), nil
 	}
 	return answer{}, errConflict
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/keyview"
 )
 
 // issuedView is a new token and its key as --json prints them.
@@ -49,8 +50,8 @@ func (a *app) issue(file string, makeToken func() (keystore.Token, keystore.Key,
 }
 
 func (a *app) printIssued(token string, key keystore.Key) error {
-	view := issuedView{Token: token, Key: viewOf(key, time.Now())}
-	fields := view.Key.fields()
+	view := issuedView{Token: token, Key: keyview.Of(key, time.Now())}
+	fields := keyFields(view.Key)
 	if token != "" {
 		fields = append([]field{{"token", token}}, fields...)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/keyview"
 )
 
 // listPage is how many keys are in memory at a time: the most that List gives.
@@ -84,7 +85,7 @@ func (a *app) listKeys(ctx context.Context, ks *keystore.Keystore, l listing) er
 		}
 		damaged += a.reportDamage(err)
 		for _, k := range keys {
-			view := viewOf(k, time.Now())
+			view := keyview.Of(k, time.Now())
 			if l.state != "" && view.State != l.state {
 				continue
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/keyview"
 )
 
 // lookupView is a good token as --json prints it.
@@ -40,8 +41,8 @@ A refusal says the exact reason; your program should not tell its callers.`,
 				if err != nil {
 					return err
 				}
-				view := lookupView{viewOf(found.Key, time.Now()), found.Generation}
-				return a.print(view, append(view.Key.fields(), field{"token_generation", strconv.Itoa(view.Generation)}))
+				view := lookupView{keyview.Of(found.Key, time.Now()), found.Generation}
+				return a.print(view, append(keyFields(view.Key), field{"token_generation", strconv.Itoa(view.Generation)}))
 			})
 		})
 	cmd.Flags().StringArrayVar(&scopes, "scope", nil, "`scope` that the token must cover (repeatable)")

@@ -8,51 +8,14 @@ import (
 	"time"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/keyview"
 )
 
-// keyView is a key as --json prints it. Scripts read it: fields are added, and
-// none is renamed.
-type keyView struct {
-	ID           string            `json:"id"`
-	Owner        string            `json:"owner"`
-	Name         string            `json:"name"`
-	Description  string            `json:"description"`
-	Prefix       string            `json:"prefix"`
-	Scopes       []string          `json:"scopes"`
-	Metadata     map[string]string `json:"metadata"`
-	State        keystore.State    `json:"state"`
-	CreatedAt    time.Time         `json:"created_at"`
-	ExpiresAt    *time.Time        `json:"expires_at"`
-	RevokedAt    *time.Time        `json:"revoked_at"`
-	RevokeReason string            `json:"revoke_reason"`
-	LastUsedAt   *time.Time        `json:"last_used_at"`
-	Disabled     bool              `json:"disabled"`
-	Generation   int               `json:"generation"`
-	GraceUntil   *time.Time        `json:"grace_until"`
-	Revision     uint64            `json:"revision"`
-}
+// keyView is a key as --json prints it.
+type keyView = keyview.KeyView
 
-func viewOf(k keystore.Key, now time.Time) keyView {
-	return keyView{
-		ID: k.ID, Owner: k.Owner, Name: k.Name, Description: k.Description, Prefix: k.Prefix,
-		Scopes:    slices.AppendSeq([]string{}, k.Scopes.All()),
-		Metadata:  maps.Collect(k.Metadata.All()),
-		State:     k.State(now),
-		CreatedAt: k.CreatedAt, ExpiresAt: orNull(k.ExpiresAt), RevokedAt: orNull(k.RevokedAt),
-		RevokeReason: k.RevokeReason, LastUsedAt: orNull(k.LastUsedAt), Disabled: k.Disabled,
-		Generation: k.Generation, GraceUntil: orNull(k.GraceUntil), Revision: k.Revision(),
-	}
-}
-
-func orNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
-}
-
-// fields are the key as lines of text, with the names that JSON has.
-func (v keyView) fields() []field {
+// keyFields are the key as lines of text, with the names that JSON has.
+func keyFields(v keyView) []field {
 	list := []field{
 		{"id", v.ID},
 		{"owner", shown(v.Owner)},
@@ -87,6 +50,6 @@ func timeText(t *time.Time) string {
 
 // printKey shows a key.
 func (a *app) printKey(k keystore.Key) error {
-	view := viewOf(k, time.Now())
-	return a.print(view, view.fields())
+	view := keyview.Of(k, time.Now())
+	return a.print(view, keyFields(view))
 }
