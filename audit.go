@@ -10,8 +10,8 @@ import (
 //
 // Each Keystore calls Audit from one goroutine, off the path of lookups, with 1 to
 // 256 events. Changes come in the order in which they were recorded, sums of failed
-// lookups after what happened meanwhile. It keeps and changes nothing of the slice. ctx ends
-// after OpTimeout (2 s where that is Never), and Audit must return then. After an
+// lookups after what happened meanwhile. Audit neither keeps nor changes the slice.
+// ctx ends after OpTimeout (2 s where that is Never), and Audit must return then. After an
 // error or a panic the same events come again, after a pause of 50 ms that doubles
 // up to 5 s; so it should take all of them or none, and return nil for what it will
 // never be able to take. docs/audit.md says what may be lost.
@@ -71,13 +71,13 @@ type actorKey struct{}
 type requestIDKey struct{}
 
 // WithActor says who asks for what is done with the context, for the audit: a
-// user, or the id of a key. A text that could hold a token is not kept.
+// user, or the id of a key. In events, what looks like a token is replaced.
 func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
 
-// WithRequestID names the request for which something is done, for the audit. A
-// text that could hold a token is not kept.
+// WithRequestID names the request for which something is done, for the audit. In
+// events, what looks like a token is replaced.
 func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey{}, id)
 }

@@ -144,6 +144,7 @@ func TestAHangingAuditorHoldsUpNoLookup(t *testing.T) {
 		_, err = f.Get(t.Context(), keys[0].ID)
 		require.NoError(t, err)
 		require.Equal(t, uint64(1), f.trail.lost())
+		require.Equal(t, uint64(1), f.Stats().AuditLost)
 
 		release()
 		time.Sleep(time.Minute)

@@ -86,7 +86,10 @@ func TestEveryChangeIsOneEvent(t *testing.T) {
 		step(ActionDisable, "disabled", update(func(c *Changes) { c.Disabled = true }))
 		step(ActionEnable, "description, disabled", update(func(c *Changes) { c.Disabled, c.Description = false, "d" }))
 		step(ActionUpdate, "expires_at", func() (Key, error) { return f.ClearExpiry(ctx, key.ID) })
+		step(ActionUpdate, "", func() (Key, error) { return f.ClearExpiry(ctx, key.ID) })
+		require.Equal(t, uint64(5), key.Revision(), "nothing was changed")
 		step(ActionUpdate, "expires_at", func() (Key, error) { return f.Expire(ctx, key.ID, f.clock.now().Add(time.Hour)) })
+		step(ActionUpdate, "", func() (Key, error) { return f.Expire(ctx, key.ID, key.ExpiresAt) })
 		step(ActionRotate, "", func() (Key, error) {
 			_, k, err := f.Rotate(ctx, key.ID, time.Minute, nil)
 			return k, err

@@ -77,12 +77,12 @@ func (s *Keystore) Expire(ctx context.Context, id string, at time.Time) (Key, er
 }
 
 func (s *Keystore) expire(ctx context.Context, id, owner string, at time.Time) (Key, error) {
-	e := &Event{Action: ActionUpdate, KeyID: id, Detail: "expires_at"}
+	e := &Event{Action: ActionUpdate, KeyID: id}
 	return s.manage(ctx, "expire", e, func(ctx context.Context) (Key, error) {
 		if at.IsZero() {
 			return Key{}, invalid("expires_at", "it is zero; ClearExpiry makes a key that does not expire")
 		}
-		return s.change(ctx, id, owner, func(r *record, now time.Time) (retries, error) { return s.expireAt(r, at, now) })
+		return s.change(ctx, id, owner, changesExpiry(e, func(r *record, now time.Time) (retries, error) { return s.expireAt(r, at, now) }))
 	})
 }
 
@@ -119,10 +119,22 @@ func (s *Keystore) ClearExpiry(ctx context.Context, id string) (Key, error) {
 }
 
 func (s *Keystore) clearExpiry(ctx context.Context, id, owner string) (Key, error) {
-	e := &Event{Action: ActionUpdate, KeyID: id, Detail: "expires_at"}
+	e := &Event{Action: ActionUpdate, KeyID: id}
 	return s.manage(ctx, "clear_expiry", e, func(ctx context.Context) (Key, error) {
-		return s.change(ctx, id, owner, s.neverExpire)
+		return s.change(ctx, id, owner, changesExpiry(e, s.neverExpire))
 	})
+}
+
+// changesExpiry notes in e that the edit changed the expiry, if it did.
+func changesExpiry(e *Event, edit edit) edit {
+	return func(r *record, now time.Time) (retries, error) {
+		again, err := edit(r, now)
+		e.Detail = ""
+		if err == nil {
+			e.Detail = "expires_at"
+		}
+		return again, err
+	}
 }
 
 // neverExpire is the edit of ClearExpiry.

@@ -63,8 +63,10 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string, ou
 		return s.authenticate(ctx, token, scopes, out)
 	}
 	id := ""
-	if _, parsed, ok := splitToken(token); ok {
-		id = parsed
+	if s.opts.Observer != nil {
+		if _, parsed, ok := splitToken(token); ok {
+			id = parsed
+		}
 	}
 	ctx, end := s.begin(ctx, "lookup", id)
 	err = ErrPanicked

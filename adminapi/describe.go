@@ -13,8 +13,9 @@ import (
 )
 
 // describe returns the OpenAPI 3.1 description of what is mounted at base, in JSON
-// and in YAML. How callers prove who they are is only known where it is by a key. huma makes it of the operations and their types. Requests are not
-// served by huma: see docs/design.md.
+// and in YAML. It says how callers prove who they are only where that is by a key.
+// huma makes it of the operations and their types; requests are not served by
+// huma: see docs/design.md.
 func describe(base string, byKey bool) (inJSON, inYAML []byte, err error) {
 	types := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	api := &huma.OpenAPI{

@@ -3,6 +3,7 @@ package adminapi
 import (
 	"net/http"
 	"reflect"
+	"strings"
 )
 
 // operation is one route: what serves it, and what the description says of it.
@@ -47,7 +48,7 @@ func (op *operation) changes() bool {
 	return op.method != http.MethodGet && op.hasID()
 }
 
-func (op *operation) hasID() bool { return len(op.path) > len("/keys") && op.path[:6] == "/keys/" }
+func (op *operation) hasID() bool { return strings.HasPrefix(op.path, "/keys/") }
 
 // mediaTypes of the body, the first one preferred.
 func (op *operation) mediaTypes() []string {

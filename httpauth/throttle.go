@@ -69,8 +69,9 @@ func (t *throttle) wait(addr netip.Addr) time.Duration {
 
 // spend notes a failed attempt of an address, and reports whether its budget is spent
 // for the first time since it was last whole; who takes over a spent one is not
-// reported again, or a flood from many addresses would fill the log. Attempts that were under way
-// at the same time may spend more than there is, which later ones must wait for.
+// reported again, or a flood from many addresses would fill the log. Attempts that
+// were under way at the same time may spend more than there is, which later ones
+// must wait for.
 func (t *throttle) spend(addr netip.Addr) (blocked bool) {
 	if t == nil {
 		return false

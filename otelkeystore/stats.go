@@ -11,11 +11,12 @@ import (
 	"example.com/keystore"
 )
 
-// ObserveStats has the provider, nil for the global one, read what the cache of ks
-// did, whenever it collects:
+// ObserveStats has the provider, nil for the global one, read what the cache and the
+// audit of ks did, whenever it collects:
 //
 //   - keystore.cache.hits, .misses, .stale_hits, .evictions and .flushes count, as
 //     keystore.Stats describes them;
+//   - keystore.audit.lost counts events of the audit that were lost;
 //   - keystore.cache.entries: the keys in the cache;
 //   - keystore.cache.bound, in seconds: how long a change elsewhere may be missed;
 //   - keystore.watch.active: 1 while changes by others are heard of, 0 while they are
@@ -45,6 +46,7 @@ func ObserveStats(ks *keystore.Keystore, provider metric.MeterProvider, attribut
 		stale     = count("keystore.cache.stale_hits", "{lookup}", "Lookups accepted past the bound on staleness.")
 		evictions = count("keystore.cache.evictions", "{key}", "Keys in use that left for want of room.")
 		flushes   = count("keystore.cache.flushes", "{flush}", "Times that everything was dropped.")
+		lost      = count("keystore.audit.lost", "{event}", "Events of the audit that were lost.")
 		entries   = gauge("keystore.cache.entries", "{key}", "Keys in the cache.")
 		active    = gauge("keystore.watch.active", "1", "Whether changes by others are heard of.")
 	)
@@ -60,6 +62,7 @@ func ObserveStats(ks *keystore.Keystore, provider metric.MeterProvider, attribut
 		o.ObserveInt64(stale, int64(s.StaleHits), with)
 		o.ObserveInt64(evictions, int64(s.Evictions), with)
 		o.ObserveInt64(flushes, int64(s.Flushes), with)
+		o.ObserveInt64(lost, int64(s.AuditLost), with)
 		o.ObserveInt64(entries, int64(s.Entries), with)
 		o.ObserveFloat64(bound, s.Bound.Seconds(), with)
 		switch s.Watch {
@@ -70,7 +73,7 @@ func ObserveStats(ks *keystore.Keystore, provider metric.MeterProvider, attribut
 		}
 		return nil
 	}
-	registration, err := meter.RegisterCallback(observe, hits, misses, stale, evictions, flushes, entries, active, bound)
+	registration, err := meter.RegisterCallback(observe, hits, misses, stale, evictions, flushes, lost, entries, active, bound)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package otelkeystore_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -34,7 +36,7 @@ func TestObserveStats(t *testing.T) {
 	m := c.collected()
 	for name, want := range map[string]uint64{
 		"keystore.cache.hits": s.Hits, "keystore.cache.misses": s.Misses, "keystore.cache.stale_hits": 0,
-		"keystore.cache.evictions": 0, "keystore.cache.flushes": s.Flushes,
+		"keystore.cache.evictions": 0, "keystore.cache.flushes": s.Flushes, "keystore.audit.lost": 0,
 	} {
 		sum := m[name].Data.(metricdata.Sum[int64])
 		require.True(t, sum.IsMonotonic, name)
@@ -60,4 +62,22 @@ func TestStatsOfAStoreThatTellsNothing(t *testing.T) {
 	m := c.collected()
 	require.Contains(t, m, "keystore.cache.entries")
 	require.NotContains(t, m, "keystore.watch.active")
+}
+
+// deaf is an Auditor that takes nothing.
+type deaf struct{}
+
+func (deaf) Audit(context.Context, []keystore.Event) error { return errors.New("deaf") }
+
+func TestLostEventsOfTheAuditAreCounted(t *testing.T) {
+	c := newTelemetry(t, false)
+	ks := c.keystore(nil, keystore.Options{Audit: deaf{}, OpTimeout: 50 * time.Millisecond})
+	unregister, err := otelkeystore.ObserveStats(ks, c.metrics)
+	require.NoError(t, err)
+	defer unregister()
+	_, _, err = ks.Generate(t.Context(), keystore.KeyParams{Owner: "o"})
+	require.NoError(t, err)
+	require.Error(t, ks.Close(), "which gives the event up")
+	lost := c.collected()["keystore.audit.lost"].Data.(metricdata.Sum[int64])
+	require.EqualValues(t, 1, lost.DataPoints[0].Value)
 }

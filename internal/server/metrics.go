@@ -150,11 +150,11 @@ func (m *metrics) connState(listener string) func(net.Conn, http.ConnState) {
 	}
 }
 
-// watch adds what the read cache says of itself.
-func (m *metrics) watch(ks *keystore.Keystore) { m.registry.MustRegister(cacheCollector{ks}) }
+// watch adds what the Keystore says of its cache and its audit.
+func (m *metrics) watch(ks *keystore.Keystore) { m.registry.MustRegister(statsCollector{ks}) }
 
-// cacheCollector reads Stats once for all metrics of a scrape.
-type cacheCollector struct{ ks *keystore.Keystore }
+// statsCollector reads Stats once for all metrics of a scrape.
+type statsCollector struct{ ks *keystore.Keystore }
 
 var (
 	cacheHits      = prometheus.NewDesc("keystore_cache_hits_total", "Lookups that needed no read of the store.", nil, nil)
@@ -164,23 +164,24 @@ var (
 	cacheFlushes   = prometheus.NewDesc("keystore_cache_flushes_total", "Times that everything was dropped, for changes may have been missed.", nil, nil)
 	cacheEntries   = prometheus.NewDesc("keystore_cache_entries", "Keys in the cache.", nil, nil)
 	cacheBound     = prometheus.NewDesc("keystore_cache_staleness_bound_seconds", "How long after a change elsewhere a lookup may miss it.", nil, nil)
+	auditLost      = prometheus.NewDesc("keystore_audit_lost_total", "Events of the audit that were lost.", nil, nil)
 	watchState     = prometheus.NewDesc("keystore_watch_state", "1 for the state of the subscription to changes made elsewhere.", []string{"state"}, nil)
 )
 
 var watchStates = []keystore.WatchState{keystore.WatchOff, keystore.WatchUnsupported, keystore.WatchActive, keystore.WatchLost}
 
 // Describe implements prometheus.Collector.
-func (c cacheCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheStale, cacheEvictions, cacheFlushes, cacheEntries, cacheBound, watchState} {
+func (c statsCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheStale, cacheEvictions, cacheFlushes, cacheEntries, cacheBound, auditLost, watchState} {
 		to <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c cacheCollector) Collect(to chan<- prometheus.Metric) {
+func (c statsCollector) Collect(to chan<- prometheus.Metric) {
 	s := c.ks.Stats()
 	for d, n := range map[*prometheus.Desc]uint64{
-		cacheHits: s.Hits, cacheMisses: s.Misses, cacheStale: s.StaleHits, cacheEvictions: s.Evictions, cacheFlushes: s.Flushes,
+		cacheHits: s.Hits, cacheMisses: s.Misses, cacheStale: s.StaleHits, cacheEvictions: s.Evictions, cacheFlushes: s.Flushes, auditLost: s.AuditLost,
 	} {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
 	}
