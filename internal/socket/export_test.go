@@ -1,0 +1,5 @@
+package socket
+
+import "time"
+
+func init() { grace = time.Minute }
