@@ -41,7 +41,7 @@ func (l *Load) Check(b backend.Backend) Tally {
 	for id, is := range there {
 		assert.False(l.t, is, "a key that is there is not listed: %s", id)
 	}
-	if l.wrong > 10 {
+	if l.wrong > wordedWrong {
 		l.t.Errorf("%d wrong answers in all", l.wrong)
 	}
 	l.t.Logf("%v", l.tally)

@@ -95,6 +95,9 @@ func (l *Load) AwaitFailures(n int) {
 	require.Eventually(l.t, func() bool { return failures() >= from+n }, patience, 5*time.Millisecond, "%d more failures", n)
 }
 
+// wordedWrong is how many wrong answers a load tells one by one.
+var wordedWrong = 10
+
 // problem fails the test. The first few are shown.
 func (l *Load) problem(err error) {
 	if err == nil {
@@ -102,7 +105,7 @@ func (l *Load) problem(err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.wrong++; l.wrong <= 10 {
+	if l.wrong++; l.wrong <= wordedWrong {
 		l.t.Errorf("%v", err)
 	}
 }
