@@ -51,6 +51,7 @@ func (b *Backend) backup(txn *badgerdb.Txn, w io.Writer) error {
 	prefix := b.keys.prefix(kindRecord)
 	it := txn.NewIterator(badgerdb.IteratorOptions{Prefix: prefix})
 	defer it.Close()
+	var value []byte
 	for it.Rewind(); it.Valid(); it.Next() {
 		select {
 		case <-b.closing:
@@ -58,7 +59,12 @@ func (b *Backend) backup(txn *badgerdb.Txn, w io.Writer) error {
 		default:
 		}
 		id := string(it.Item().Key()[len(prefix):])
-		if err := it.Item().Value(func(value []byte) error { return out.record(id, value) }); err != nil {
+		// A copy, since Badger's memory stays locked while it is used, and w may be slow.
+		var err error
+		if value, err = valueOf(txn, it.Item(), value); err == nil {
+			err = out.record(id, value)
+		}
+		if err != nil {
 			return fmt.Errorf("badger: backup: record %q: %w", id, err)
 		}
 	}

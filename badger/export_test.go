@@ -59,6 +59,7 @@ const (
 )
 
 var (
+	Decode          = decode
 	CollectGarbage  = (*Backend).rewriteValueLog
 	ErrDatabaseGone = errDatabaseClosed
 	FreeSpace       = freeSpace

@@ -146,12 +146,13 @@ func TestDamagedRecord(t *testing.T) {
 	b := openMemory(t)
 	setKey(t, b, "keystore/rbad", "\x01 not an envelope")
 	setKey(t, b, purgeKey(time.UnixMilli(1), "bad"), "x")
+	setKey(t, b, "keystore/rempty", "")
 	setKey(t, b, "keystore/rnew", "\x02 of a newer version")
 	due := record("due", "owner", "data")
 	due.PurgeAt = time.UnixMilli(2)
 	create(t, b, due)
 
-	for _, id := range []string{"bad", "new"} {
+	for _, id := range []string{"bad", "empty", "new"} {
 		r, err := b.Get(ctx, id)
 		assert.NoError(t, err)
 		assert.Equal(t, backend.Record{ID: id}, r, "there, and nothing that could be taken for a key")
@@ -162,7 +163,7 @@ func TestDamagedRecord(t *testing.T) {
 	for _, r := range listAll(t, b, "") {
 		ids = append(ids, r.ID)
 	}
-	assert.Equal(t, []string{"bad", "due", "new"}, ids, "a listing goes on")
+	assert.Equal(t, []string{"bad", "due", "empty", "new"}, ids, "a listing goes on")
 	setKey(t, b, ownerKey("owner", "bad"), "x")
 	page := listAll(t, b, "owner")
 	require.NotEmpty(t, page)
@@ -172,7 +173,7 @@ func TestDamagedRecord(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, purged, "the others go on")
 	require.NoError(t, b.Touch(ctx, map[string]time.Time{"bad": time.UnixMilli(1)}))
-	for _, id := range []string{"bad", "new"} {
+	for _, id := range []string{"bad", "empty", "new"} {
 		require.NoError(t, b.Delete(ctx, id))
 		_, err = b.Get(ctx, id)
 		assert.ErrorIs(t, err, backend.ErrNotFound)

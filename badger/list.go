@@ -17,7 +17,9 @@ const maxPageBytes = 4 << 20
 func (b *Backend) List(ctx context.Context, o backend.ListOptions) ([]backend.Record, error) {
 	return read(ctx, b, func(txn *badgerdb.Txn) ([]backend.Record, error) {
 		if o.Owner == "" {
-			return b.page(ctx, txn, o, b.keys.prefix(kindRecord), decode)
+			return b.page(ctx, txn, o, b.keys.prefix(kindRecord), func(id string, item *badgerdb.Item) (backend.Record, error) {
+				return decode(txn, id, item)
+			})
 		}
 		return b.page(ctx, txn, o, b.keys.owned(o.Owner), func(id string, _ *badgerdb.Item) (backend.Record, error) {
 			return b.load(txn, id)

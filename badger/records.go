@@ -120,14 +120,14 @@ func (b *Backend) load(txn *badgerdb.Txn, id string) (backend.Record, error) {
 	if err != nil {
 		return backend.Record{}, fmt.Errorf("badger: %w", describe(err))
 	}
-	return decode(id, item)
+	return decode(txn, id, item)
 }
 
 // decode takes apart a copy of the value, which is Badger's memory.
-func decode(id string, item *badgerdb.Item) (backend.Record, error) {
-	value, err := item.ValueCopy(nil)
+func decode(txn *badgerdb.Txn, id string, item *badgerdb.Item) (backend.Record, error) {
+	value, err := valueOf(txn, item, nil)
 	if err != nil {
-		return backend.Record{}, fmt.Errorf("badger: record %q: %w", id, err)
+		return backend.Record{}, fmt.Errorf("badger: record %q: %w", id, describe(err))
 	}
 	h, owner, data, err := envelope.Decode(value)
 	if err != nil {
@@ -137,6 +137,27 @@ func decode(id string, item *badgerdb.Item) (backend.Record, error) {
 		ID: id, Owner: string(owner), Data: data,
 		Revision: h.Revision, LastUsed: h.LastUsed.Time(), PurgeAt: h.PurgeAt.Time(),
 	}, nil
+}
+
+// maxFetches bounds how often an item is fetched anew whose value is empty. Once
+// is enough unless the collection moves the value again meanwhile.
+const maxFetches = 3
+
+// valueOf copies the value of a record's item to dst. No record has an empty one:
+// where Badger cannot read its value log it tells only its logger, and returns an
+// empty value (v4.9.6, iterator.go, yieldItemValue). The value need not be lost:
+// since the item was fetched, garbage collection may have moved the value and
+// removed the file that the item points to. It waits for iterators, save in a race
+// (value.go, decrIteratorCount decides before it locks), so their items are read
+// in this way too.
+func valueOf(txn *badgerdb.Txn, item *badgerdb.Item, dst []byte) ([]byte, error) {
+	value, err := item.ValueCopy(dst)
+	for n := 0; n < maxFetches && err == nil && len(value) == 0; n++ {
+		if item, err = txn.Get(item.Key()); err == nil {
+			value, err = item.ValueCopy(dst)
+		}
+	}
+	return value, err
 }
 
 // put writes a record and its purge index entry in place of old's.
