@@ -29,13 +29,17 @@ var (
 	errGone     = fmt.Errorf("%w: %w", backend.ErrNotFound, backend.ErrNotApplied)
 )
 
-// Store holds the records that the handles opened from it share. The zero value
+// Store holds the records that the handles opened from it share, and what is
+// counted beside them. The zero value
 // is an empty store. It is safe for concurrent use.
 type Store struct {
 	mu      sync.RWMutex
 	records map[string]backend.Record
 	ids     []string // the keys of records, in byte order
 	changes hub.Hub
+
+	counters counters
+	tallies  tallies
 }
 
 // Backend is one handle on a Store. It is safe for concurrent use.
