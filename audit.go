@@ -24,16 +24,17 @@ type Action string
 
 // The actions of events.
 const (
-	ActionGenerate Action = "generate"
-	ActionUpdate   Action = "update" // also Expire and ClearExpiry
-	ActionDisable  Action = "disable"
-	ActionEnable   Action = "enable"
-	ActionRotate   Action = "rotate"
-	ActionEndGrace Action = "end_grace"
-	ActionRevoke   Action = "revoke"
-	ActionDelete   Action = "delete"
-	ActionPurge    Action = "purge"
-	ActionLookup   Action = "lookup" // that failed
+	ActionGenerate    Action = "generate"
+	ActionUpdate      Action = "update" // also Expire and ClearExpiry
+	ActionDisable     Action = "disable"
+	ActionEnable      Action = "enable"
+	ActionRotate      Action = "rotate"
+	ActionEndGrace    Action = "end_grace"
+	ActionRevoke      Action = "revoke"
+	ActionResetLimits Action = "reset_limits"
+	ActionDelete      Action = "delete"
+	ActionPurge       Action = "purge"
+	ActionLookup      Action = "lookup" // that failed
 )
 
 // Outcome is how what an Event tells of ended.

@@ -144,7 +144,7 @@ func refusalEvent(err *LookupError) Event {
 		KeyID: strings.Clone(err.KeyID), Owner: strings.Clone(err.Owner), Reason: err.Reason,
 	}
 	switch err.Reason {
-	case ReasonUnknownHash, ReasonOwnerCheck, ReasonUnavailable, ReasonCorrupt, ReasonClosed:
+	case ReasonUnknownHash, ReasonUnknownPlan, ReasonOwnerCheck, ReasonUnavailable, ReasonCorrupt, ReasonClosed:
 		e.Outcome = OutcomeFailed
 	}
 	if !errors.Is(err, ErrUnauthenticated) { // whose text says no more than the reason

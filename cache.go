@@ -61,7 +61,7 @@ type entry struct {
 	epoch   uint64        // of the cache, when the read began
 	asked   atomic.Int64  // when the last read began that this was not enough for
 	proofs  []proof       // of record.secrets
-	noted   noteRef
+	uses    useRefs
 
 	// Most keys have one secret. Here a hit finds it without following pointers
 	// to other cache lines.

@@ -94,6 +94,10 @@ func (d *decoder) field(field uint64, r *record) {
 		r.secrets = d.secrets()
 	case fieldWriteIDs:
 		r.writeIDs = d.bytes(majorBytes)
+	case fieldLimits:
+		k.Limits.list = d.limits()
+	case fieldPlan:
+		k.Plan = d.nonEmpty()
 	default:
 		start := d.at
 		d.skip(0)
@@ -140,6 +144,21 @@ func (d *decoder) secrets() []secret {
 			s.until = d.time()
 		}
 		list = append(list, s)
+	}
+	return list
+}
+
+func (d *decoder) limits() []Limit {
+	list := make([]Limit, 0, d.count())
+	for range cap(list) {
+		if d.head(majorArray) != 3 {
+			d.fail("a limit does not have three parts")
+		}
+		name, requests, seconds := d.text(), d.head(majorUint), d.head(majorUint)
+		if requests > MaxRequests || seconds > maxLimitDays*24*3600 {
+			d.fail("a limit is out of range")
+		}
+		list = append(list, Limit{name, int64(requests), time.Duration(seconds) * time.Second})
 	}
 	return list
 }

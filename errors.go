@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // The errors of this package, to be compared with errors.Is. No error text holds
@@ -23,6 +24,10 @@ var (
 	// ErrMissingScope: the key is good, but does not cover every required
 	// scope; errors.As gives the *ScopeError.
 	ErrMissingScope = errors.New("missing scope")
+
+	// ErrRateLimited: the key is good, and a limit of it is spent; errors.As gives
+	// the *RateLimitError.
+	ErrRateLimited = errors.New("rate limited")
 
 	// ErrInvalid: an argument, option or URL that can never be accepted;
 	// errors.As gives the *FieldError where one field is at fault.
@@ -77,9 +82,12 @@ const (
 	ReasonOwnerInactive Reason = "owner_inactive"
 	ReasonMissingScope  Reason = "missing_scope"
 	ReasonInvalidScope  Reason = "invalid_scope" // the program asked for a malformed scope
-	ReasonUnknownHash   Reason = "unknown_hash"  // the digest's scheme or key id is not configured here
-	ReasonOwnerCheck    Reason = "owner_check"   // Options.OwnerActive failed
-	ReasonUnavailable   Reason = "unavailable"   // the backend failed
+	ReasonRateLimited   Reason = "rate_limited"
+	ReasonInvalidCost   Reason = "invalid_cost" // the program asked for a cost that the key's limits never allow
+	ReasonUnknownPlan   Reason = "unknown_plan" // the key's plan is not configured here
+	ReasonUnknownHash   Reason = "unknown_hash" // the digest's scheme or key id is not configured here
+	ReasonOwnerCheck    Reason = "owner_check"  // Options.OwnerActive failed
+	ReasonUnavailable   Reason = "unavailable"  // the backend failed
 	ReasonCorrupt       Reason = "corrupt"
 	ReasonClosed        Reason = "closed"
 )
@@ -106,6 +114,30 @@ func (e *ScopeError) Error() string {
 	return ErrMissingScope.Error() + ": " + strings.Join(e.Missing, ", ")
 }
 func (e *ScopeError) Unwrap() error { return ErrMissingScope }
+
+// RateLimitError is an ErrRateLimited that says how the limits of the key stand.
+// Nothing was spent of any of them.
+type RateLimitError struct {
+	Limits     []LimitState  // all of the key's, by name
+	Cost       int64         // of the lookup
+	RetryAfter time.Duration // until the last of the windows ends that have less than Cost left
+}
+
+// Exceeded returns the names of the limits that have less than Cost left.
+func (e *RateLimitError) Exceeded() []string {
+	var names []string
+	for _, state := range e.Limits {
+		if state.Remaining < e.Cost {
+			names = append(names, state.Name)
+		}
+	}
+	return names
+}
+
+func (e *RateLimitError) Error() string {
+	return ErrRateLimited.Error() + ": " + strings.Join(e.Exceeded(), ", ")
+}
+func (e *RateLimitError) Unwrap() error { return ErrRateLimited }
 
 // FieldError is an ErrInvalid that names the field at fault.
 type FieldError struct{ Field, Problem string }
@@ -151,7 +183,7 @@ type foreign struct{ err error }
 func (f foreign) Error() string { return f.err.Error() }
 
 func (f foreign) Is(target error) bool {
-	for _, ours := range []error{ErrUnauthenticated, ErrMissingScope, ErrInvalid, ErrNotFound, ErrState, ErrConflict, ErrCorrupt, ErrClosed} {
+	for _, ours := range []error{ErrUnauthenticated, ErrMissingScope, ErrRateLimited, ErrInvalid, ErrNotFound, ErrState, ErrConflict, ErrCorrupt, ErrClosed} {
 		if errors.Is(target, ours) {
 			return false
 		}
@@ -161,7 +193,7 @@ func (f foreign) Is(target error) bool {
 
 func (f foreign) As(target any) bool {
 	switch target.(type) {
-	case **LookupError, **ScopeError, **FieldError, **KeyError:
+	case **LookupError, **ScopeError, **RateLimitError, **FieldError, **KeyError:
 		return false
 	}
 	return errors.As(f.err, target)

@@ -74,6 +74,13 @@ func (s *Keystore) newKey(p KeyParams, now time.Time) (Key, error) {
 	if k.Metadata, err = newMetadata(p.Metadata); err != nil {
 		return Key{}, err
 	}
+	k.Plan = p.Plan
+	if k.Limits, err = newLimits("limits", p.Limits); err != nil {
+		return Key{}, err
+	}
+	if err := s.checkLimits(&k); err != nil {
+		return Key{}, err
+	}
 	k.ExpiresAt, err = s.firstExpiry(p, now)
 	return k, err
 }

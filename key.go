@@ -33,6 +33,8 @@ type Key struct {
 	Disabled     bool      `json:"disabled"`
 	Generation   int       `json:"generation"`           // 1, and one more per rotation
 	GraceUntil   time.Time `json:"grace_until,omitzero"` // when the last older secret stops working; zero: none is accepted
+	Plan         string    `json:"plan,omitempty"`       // of Options.Plans, whose limits hold for the key
+	Limits       Limits    `json:"limits,omitzero"`      // its own, which take the place of the plan's of the same name
 
 	revision uint64
 }
@@ -92,6 +94,8 @@ type KeyParams struct {
 	ExpiresAt     time.Time         // either this
 	TTL           time.Duration     // or this, or neither for Options.DefaultTTL
 	AllowReserved bool              // grant scopes of the reserved segment "keystore"
+	Plan          string            // of Options.Plans; "": none
+	Limits        []Limit           // at most 8, those of the plan included
 }
 
 // Changes is what Update may change of a key. It holds today's values when the
@@ -102,6 +106,8 @@ type Changes struct {
 	Metadata          map[string]string
 	ExpiresAt         time.Time // zero: never
 	Disabled          bool
+	Plan              string  // of Options.Plans; "": none
+	Limits            []Limit // of its own, by name
 
 	Revision uint64 // of the key that these are the values of; for comparing only
 }

@@ -18,6 +18,8 @@ type Keystore struct {
 	opts    Options
 	backend backend.Backend // as the observer sees it
 	owned   bool            // Open made the backend, so Close closes it
+	counter backend.Counter // likewise observed; nil: the backend is none, and no key can have limits
+	meter   backend.Meter   // likewise; nil: usage is not counted
 
 	hashers []Hasher // Hash, then AcceptHash
 	dummy   Hasher   // a fast one, for ids that do not exist
@@ -25,8 +27,12 @@ type Keystore struct {
 	cache   *cache // nil: none
 	owners  *ownerCache
 	notes   touchNotes
+	usage   usageCounts
 	rehash  rehasher
 	trail   *auditTrail // nil: nothing is audited
+
+	breaker   breaker       // of spends that may fail
+	unchecked atomic.Uint64 // lookups that passed by LimitsOpen
 
 	closed     atomic.Bool
 	closeOnce  sync.Once
@@ -75,6 +81,8 @@ func New(b backend.Backend, opts *Options) (*Keystore, error) {
 func start(b backend.Backend, opts Options, owned bool) *Keystore {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Keystore{opts: opts, backend: observed(b, opts.Observer), owned: owned, life: ctx, stop: stop, family: joinFamily(b)}
+	s.counter, s.meter = observedCounter(b, opts.Observer), observedMeter(b, opts.Observer)
+	s.breaker.on, s.breaker.start = opts.LimitFailure == LimitsOpen, time.Now()
 	s.hashers = append([]Hasher{opts.Hash}, opts.AcceptHash...)
 	s.dummy = SHA256()
 	if _, fast := opts.Hash.(*hmacHasher); fast {
@@ -94,6 +102,10 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 	if s.notes.on {
 		s.background.Go(func() { s.touchLoop(ctx) })
 	}
+	s.usage.on = s.meter != nil && opts.UsageInterval != Never
+	if s.usage.on {
+		s.background.Go(func() { s.usageLoop(ctx) })
+	}
 	if opts.PurgeInterval != Never {
 		s.background.Go(func() { s.purgeLoop(ctx) })
 	}
@@ -105,11 +117,12 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 }
 
 // Close ends the background work, writes the last-used times that are still
-// waiting, within OpTimeout (at most 2 s where that is Never), delivers the events
-// that wait for the audit, likewise, and closes the backend if Open made it. The
-// error says how many last-used times and events were lost over the life of the
-// Keystore. Later calls of other methods return ErrClosed;
-// a second Close returns what the first did.
+// waiting, within OpTimeout (at most 2 s where that is Never), then the usage that
+// is, and delivers the events that wait for the audit, likewise, and closes the
+// backend if Open made it. The error says how many last-used times, lookups and
+// events were lost over the life of the Keystore. Later calls of other methods
+// return ErrClosed; a second Close returns what the first did. To count what is
+// under way, let lookups end before.
 func (s *Keystore) Close() error {
 	s.closeOnce.Do(func() {
 		s.closed.Store(true)
@@ -119,7 +132,7 @@ func (s *Keystore) Close() error {
 		}
 		s.background.Wait()
 		s.family.leave(s.cache)
-		s.closeErr = s.flushLast()
+		s.closeErr = errors.Join(s.flushLast(), s.flushUsageLast())
 		if lost := s.trail.close(); lost > 0 {
 			s.closeErr = errors.Join(s.closeErr, fmt.Errorf("keystore: %d events of the audit were lost", lost))
 		}

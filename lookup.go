@@ -12,6 +12,7 @@ import (
 // LookupParams are the arguments of LookupWith.
 type LookupParams struct {
 	Scopes []string // all of them must be covered
+	Cost   int64    // that is spent of the key's limits: 1 to MaxCost; 0 means 1
 }
 
 // Result is what LookupWith found.
@@ -20,6 +21,9 @@ type Result struct {
 	Generation int       // of the secret presented; less than Key.Generation during a grace period
 	ValidUntil time.Time // when this secret stops working: the key's expiry, or the end of its grace period; zero: never
 	Stale      bool      // accepted past the bound on staleness, while the store fails: Options.StaleIfUnavailable
+
+	Limits          []LimitState // how the key's limits stand after this lookup, by name; nil: it has none
+	LimitsUnchecked bool         // it has limits, which could not be counted while the store fails: LimitsOpen
 }
 
 // These two are shared, so that refusing a text that is no token of ours costs
@@ -39,28 +43,41 @@ var (
 //   - ErrExpired, ErrRevoked, ErrDisabled, ErrOwnerInactive: they wrap
 //     ErrUnauthenticated and come only after the secret matched.
 //   - ErrMissingScope: the key is good for less than was asked.
-//   - ErrInvalid: a required scope is malformed, a fault of the program.
+//   - ErrRateLimited: a limit of the key is spent. Nothing is spent of the others.
+//   - ErrInvalid: a required scope is malformed, or one of the key's limits is
+//     less than the cost: a fault of the program.
 //   - ErrUnavailable, ErrCorrupt, ErrClosed: nothing is known of the key. An
 //     outage is never ErrUnauthenticated.
 //
-// A successful lookup notes the time of last use; a failed one notes nothing.
+// A successful lookup notes the time of last use; a failed one notes nothing. Of a
+// key with limits it spends one request of each, by a call of the store, also where
+// the key is in the cache. While the store fails, Options.LimitFailure decides; a
+// lookup that ends in ErrUnavailable then may have been counted all the same.
 func (s *Keystore) Lookup(ctx context.Context, token string, scopes ...string) (Key, error) {
 	var r Result
-	err := s.lookup(ctx, token, scopes, &r)
+	err := s.lookup(ctx, "lookup", token, &ask{scopes: scopes}, &r)
 	return r.Key, err
 }
 
 // LookupWith is Lookup with parameters and a fuller result.
 func (s *Keystore) LookupWith(ctx context.Context, token string, p LookupParams) (r Result, err error) {
-	err = s.lookup(ctx, token, p.Scopes, &r)
+	err = s.lookup(ctx, "lookup", token, &ask{scopes: p.Scopes, cost: p.Cost}, &r)
+	return r, err
+}
+
+// Peek answers what LookupWith would, and leaves no trace: it spends nothing of
+// the key's limits, does not count as use and is not audited. Another lookup may
+// spend what Peek still saw.
+func (s *Keystore) Peek(ctx context.Context, token string, p LookupParams) (r Result, err error) {
+	err = s.lookup(ctx, "peek", token, &ask{scopes: p.Scopes, cost: p.Cost, peek: true}, &r)
 	return r, err
 }
 
 // lookup writes what it found to out, and on any error nothing. It tells the
 // observer and the audit of it.
-func (s *Keystore) lookup(ctx context.Context, token string, scopes []string, out *Result) (err error) {
+func (s *Keystore) lookup(ctx context.Context, name, token string, a *ask, out *Result) (err error) {
 	if s.opts.Observer == nil && s.trail == nil {
-		return s.authenticate(ctx, token, scopes, out)
+		return s.authenticate(ctx, token, a, out)
 	}
 	id := ""
 	if s.opts.Observer != nil {
@@ -68,22 +85,25 @@ func (s *Keystore) lookup(ctx context.Context, token string, scopes []string, ou
 			id = parsed
 		}
 	}
-	ctx, end := s.begin(ctx, "lookup", id)
+	ctx, end := s.begin(ctx, name, id)
 	err = ErrPanicked
 	defer func() { end(err) }()
-	err = s.authenticate(ctx, token, scopes, out)
-	if refused, ok := errors.AsType[*LookupError](err); ok { // without an allocation
+	err = s.authenticate(ctx, token, a, out)
+	if refused, ok := errors.AsType[*LookupError](err); ok && !a.peek { // without an allocation
 		s.trail.refused(ctx, refused)
 	}
 	return err
 }
 
-func (s *Keystore) authenticate(ctx context.Context, token string, scopes []string, out *Result) error {
+func (s *Keystore) authenticate(ctx context.Context, token string, a *ask, out *Result) error {
 	if s.closed.Load() {
 		return &LookupError{Reason: ReasonClosed, err: ErrClosed}
 	}
-	if err := checkRequired(scopes); err != nil {
+	if err := checkRequired(a.scopes); err != nil {
 		return &LookupError{Reason: ReasonInvalidScope, err: err}
+	}
+	if err := checkCost(a.cost); err != nil {
+		return &LookupError{Reason: ReasonInvalidCost, err: err}
 	}
 	prefix, id, ok := splitToken(token)
 	switch {
@@ -92,7 +112,7 @@ func (s *Keystore) authenticate(ctx context.Context, token string, scopes []stri
 	case !s.accepts(prefix):
 		return errUnknownPrefix
 	case s.cache != nil:
-		return s.lookupCached(ctx, token, id, scopes, out)
+		return s.lookupCached(ctx, token, id, a, out)
 	case !checksumMatches(token):
 		return errMalformed
 	}
@@ -109,21 +129,38 @@ func (s *Keystore) authenticate(ctx context.Context, token string, scopes []stri
 	if err != nil {
 		return err
 	}
-	return s.judge(ctx, &r, i, token, scopes, now, nil, out)
+	return s.judge(ctx, &r, i, token, a, now, nil, out)
 }
 
-// judge decides on a token that is secret i of the record. ref is where the entry
-// of a cache notes the use.
-func (s *Keystore) judge(ctx context.Context, r *record, i int, token string, scopes []string, now time.Time, ref *noteRef, out *Result) error {
-	matched := &r.secrets[i]
-	if err := s.usable(ctx, &r.key, matched, now); err != nil {
+// useRefs are where the entry of a cache notes that its key is used.
+type useRefs struct {
+	noted   noteRef
+	counted usageRef
+}
+
+// judge decides on a token that is secret i of the record. refs may be nil.
+func (s *Keystore) judge(ctx context.Context, r *record, i int, token string, a *ask, now time.Time, refs *useRefs, out *Result) error {
+	matched, k := &r.secrets[i], &r.key
+	if err := s.usable(ctx, k, matched, now); err != nil {
 		return err
 	}
-	if err := r.key.Scopes.check(scopes); err != nil {
-		return &LookupError{Reason: ReasonMissingScope, KeyID: r.key.ID, Owner: r.key.Owner, err: err}
+	if err := k.Scopes.check(a.scopes); err != nil {
+		s.counted(k, now, countMissingScope, a, refs)
+		return &LookupError{Reason: ReasonMissingScope, KeyID: k.ID, Owner: k.Owner, err: err}
 	}
-	s.note(r.key.ID, now, ref)
-	s.offerRehash(r.key.ID, matched, token)
+	if limited(k) {
+		if err := s.spend(ctx, k, a, now, out); err != nil {
+			if err.Reason == ReasonRateLimited {
+				s.counted(k, now, countLimited, a, refs)
+			}
+			return err
+		}
+	}
+	if !a.peek {
+		s.counted(k, now, countAllowed, a, refs)
+		s.noteUse(k.ID, now, refs)
+		s.offerRehash(k.ID, matched, token)
+	}
 	r.viewTo(&out.Key, now)
 	out.Generation, out.ValidUntil = matched.generation, r.key.ExpiresAt
 	if !matched.until.IsZero() && (out.ValidUntil.IsZero() || matched.until.Before(out.ValidUntil)) {

@@ -9,7 +9,7 @@ import (
 // lookupCached is what lookup does with a text of the right form, where there is a
 // cache. Its checksum matters only if the text has not proved itself before, for a
 // digest proves more.
-func (s *Keystore) lookupCached(ctx context.Context, token, id string, scopes []string, out *Result) error {
+func (s *Keystore) lookupCached(ctx context.Context, token, id string, a *ask, out *Result) error {
 	c := s.cache
 	e := c.kept(id)
 	if e == nil && !checksumMatches(token) {
@@ -20,7 +20,7 @@ func (s *Keystore) lookupCached(ctx context.Context, token, id string, scopes []
 		fresh := c.fresh(e, now.age)
 		if i := e.provenBy(&sum); i >= 0 && fresh {
 			c.counts.hit(id)
-			return s.judge(ctx, &e.record, i, token, scopes, now.wall, &e.noted, out)
+			return s.judge(ctx, &e.record, i, token, a, now.wall, &e.uses, out)
 		}
 		if !checksumMatches(token) {
 			return errMalformed
@@ -33,7 +33,7 @@ func (s *Keystore) lookupCached(ctx context.Context, token, id string, scopes []
 	if err != nil {
 		return err
 	}
-	err = s.judge(ctx, &f.e.record, f.secret, token, scopes, s.now(), &f.e.noted, out)
+	err = s.judge(ctx, &f.e.record, f.secret, token, a, s.now(), &f.e.uses, out)
 	if f.stale && err == nil {
 		c.counts.stale.Add(1)
 		out.Stale = true

@@ -64,7 +64,7 @@ func (s *Keystore) changes(fn func(*Changes) error, e *Event) edit {
 		c := Changes{
 			Name: k.Name, Description: k.Description, ExpiresAt: k.ExpiresAt, Disabled: k.Disabled,
 			Scopes: slices.Clone(k.Scopes.list), Metadata: maps.Collect(k.Metadata.All()),
-			Revision: k.revision,
+			Plan: k.Plan, Limits: slices.Clone(k.Limits.list), Revision: k.revision,
 		}
 		e.Action, e.Detail = ActionUpdate, ""
 		if err := fn(&c); err != nil {
@@ -137,10 +137,32 @@ func (s *Keystore) apply(c *Changes, k *Key, now time.Time) (changed []string, e
 	if c.Disabled != k.Disabled {
 		k.Disabled, changed = c.Disabled, append(changed, "disabled")
 	}
-	return changed, nil
+	limits, err := s.applyLimits(c, k)
+	return append(changed, limits...), err
 }
 
-// Delete removes the key and every trace of it. Revoke is what an incident asks
+// applyLimits is apply for the plan and the limits, which are checked together.
+func (s *Keystore) applyLimits(c *Changes, k *Key) (changed []string, err error) {
+	if c.Plan != k.Plan {
+		k.Plan, changed = c.Plan, append(changed, "plan")
+	}
+	if !slices.Equal(c.Limits, k.Limits.list) {
+		limits, err := newLimits("limits", c.Limits)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Equal(limits.list, k.Limits.list) {
+			k.Limits, changed = limits, append(changed, "limits")
+		}
+	}
+	if changed == nil {
+		return nil, nil
+	}
+	return changed, s.checkLimits(k)
+}
+
+// Delete removes the key, what is spent of its limits, and every other trace of it
+// but its usage, which stays as long as Options.UsageRetention says. Revoke is what an incident asks
 // for: it leaves a record that says so, and it holds even against a Generate of
 // the key that was resent because its reply was lost, and whose first attempt is
 // still on its way to a store over a network: after Delete, that makes the key
@@ -156,7 +178,13 @@ func (s *Keystore) delete(ctx context.Context, id, owner string) error {
 			return Key{}, err
 		}
 		e.Owner = stored.Owner
-		return Key{}, s.sendChange(ctx, id, func(op context.Context) error { return s.backend.Delete(op, id) })
+		err = s.sendChange(ctx, id, func(op context.Context) error { return s.backend.Delete(op, id) })
+		if err == nil && s.counter != nil && mayBeLimited(stored.Data) {
+			if err := s.resetCounts(ctx, id); err != nil { // Purge forgets them in time
+				s.opts.Logger.Warn("keystore: the counts of a deleted key's limits stay until their windows end", "key", id, "error", err)
+			}
+		}
+		return Key{}, err
 	})
 	return err
 }

@@ -56,6 +56,22 @@ type observedBackend struct {
 	observer Observer
 }
 
+func observedCounter(b backend.Backend, o Observer) backend.Counter {
+	c, ok := b.(backend.Counter)
+	if !ok || o == nil {
+		return c
+	}
+	return &observedCounts{c, observedBackend{b, o}}
+}
+
+func observedMeter(b backend.Backend, o Observer) backend.Meter {
+	m, ok := b.(backend.Meter)
+	if !ok || o == nil {
+		return m
+	}
+	return &observedUsage{m, observedBackend{b, o}}
+}
+
 func (b *observedBackend) call(ctx context.Context, name, id string, do func(context.Context) error) error {
 	err := ErrPanicked
 	ctx, end := b.observer.Begin(ctx, Operation{Name: name, Store: true, KeyID: id})

@@ -80,6 +80,25 @@ type Options struct {
 	// must return when ctx ends, OpTimeout at the latest.
 	OwnerActive func(ctx context.Context, owner string) (bool, error)
 
+	// Plans are sets of limits by name, such as "free" and "pro": what a key's plan
+	// allows is looked up here at each use, so changing a plan changes all its keys.
+	// Names are [a-z0-9][a-z0-9_-]*, 1 to 32 characters; a plan without limits is
+	// one. Every process needs the same plans: a key whose plan is not among them is
+	// refused as ErrUnavailable.
+	Plans map[string][]Limit
+	// LimitFailure says what a lookup is answered if what it spends cannot be
+	// counted, because the store fails. Default LimitsClosed.
+	LimitFailure LimitFailure
+
+	// UsageInterval is how often the counts of lookups are written, all in one
+	// batch. What a process has counted since is lost if it is killed. Default 30 s;
+	// Never: usage is not counted. It never is on a backend that is no
+	// backend.Meter.
+	UsageInterval time.Duration
+	// UsageRetention is how long counts of lookups are kept. Default 90 days; Never:
+	// for ever.
+	UsageRetention time.Duration
+
 	// TLS is for the connections of a store that Open reaches over a network by
 	// TLS, for example to trust a certificate authority of your own or to show
 	// a client certificate. Default: what the URL says, and the system's roots.
@@ -101,7 +120,18 @@ type Options struct {
 	Now func() time.Time
 
 	systemClock bool // Now is time.Now
+	plans       map[string]Limits
 }
+
+// LimitFailure is what happens to the lookups of keys with limits while the store
+// fails.
+type LimitFailure int
+
+// The two ways to treat a lookup that cannot be counted.
+const (
+	LimitsClosed LimitFailure = iota // it is refused: ErrUnavailable
+	LimitsOpen                       // it passes, and Result.LimitsUnchecked says so
+)
 
 // withDefaults checks the options and returns a copy with every default in place.
 func (o *Options) withDefaults() (Options, error) {
@@ -123,6 +153,8 @@ func (o *Options) withDefaults() (Options, error) {
 		{"StaleIfUnavailable", &out.StaleIfUnavailable, 0, false},
 		{"TouchInterval", &out.TouchInterval, 30 * time.Second, true},
 		{"PurgeInterval", &out.PurgeInterval, time.Hour, true},
+		{"UsageInterval", &out.UsageInterval, 30 * time.Second, true},
+		{"UsageRetention", &out.UsageRetention, 90 * 24 * time.Hour, true},
 	} {
 		switch {
 		case *d.value == 0:
@@ -136,6 +168,13 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if out.StaleIfUnavailable > math.MaxInt64-out.CacheTTL {
 		return out, invalid("StaleIfUnavailable", "with CacheTTL it is longer than 292 years")
+	}
+	if out.LimitFailure != LimitsClosed && out.LimitFailure != LimitsOpen {
+		return out, invalid("LimitFailure", "it is neither LimitsClosed nor LimitsOpen")
+	}
+	var err error
+	if out.plans, err = newPlans(out.Plans); err != nil {
+		return out, err
 	}
 	if out.CacheSize == 0 {
 		out.CacheSize = 10_000

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"time"
 )
@@ -112,6 +113,30 @@ func (v *OwnerView) Delete(ctx context.Context, id string) error {
 		return err
 	}
 	return v.s.delete(ctx, id, v.owner)
+}
+
+// LimitsOf is Keystore.LimitsOf.
+func (v *OwnerView) LimitsOf(ctx context.Context, id string) ([]LimitState, error) {
+	if err := checkOwner(v.owner); err != nil {
+		return nil, err
+	}
+	return v.s.limitsOf(ctx, id, v.owner)
+}
+
+// Usage is Keystore.Usage of a key that exists, else ErrNotFound.
+func (v *OwnerView) Usage(ctx context.Context, id string, from, to time.Time) iter.Seq2[Usage, error] {
+	return func(yield func(Usage, error) bool) {
+		if _, err := v.Get(ctx, id); err != nil && !errors.Is(err, ErrCorrupt) {
+			yield(Usage{}, err)
+			return
+		}
+		v.s.Usage(ctx, id, from, to)(yield)
+	}
+}
+
+// OwnerUsage is Keystore.OwnerUsage for the owner.
+func (v *OwnerView) OwnerUsage(ctx context.Context, from, to time.Time) iter.Seq2[Usage, error] {
+	return v.s.OwnerUsage(ctx, v.owner, from, to)
 }
 
 // own fills in the owner of parameters, and refuses another one.

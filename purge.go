@@ -8,7 +8,13 @@ import (
 
 const purgeBatch = 500 // keys per backend call
 
-// Purge deletes the keys whose retention has passed, and returns how many. It
+// purgeSlack is how long after their end the counts of windows stay: in the time of
+// another process they may not have ended.
+const purgeSlack = time.Minute
+
+// Purge deletes the keys whose retention has passed, and returns how many; also
+// the counts of limits whose windows have ended, and usage whose retention has
+// passed. It
 // runs in the background too, see Options.PurgeInterval. On an error some are
 // deleted, and calling it again goes on. Errors: ErrInvalid for a
 // clock outside the years 1970 to 8888, ErrUnavailable, ErrClosed.
@@ -36,28 +42,46 @@ func (s *Keystore) purge(ctx context.Context) (int, error) {
 			s.family.forget() // or what was purged would still be called expired
 		}
 	}()
-	for {
-		if s.closed.Load() {
-			return purged, ErrClosed
-		}
-		if err := ctx.Err(); err != nil {
-			return purged, s.unavailable(ctx, "purge", err)
-		}
-		n, err := s.purgeOnce(ctx, now)
-		purged += n
-		if err != nil {
-			return purged, s.unavailable(ctx, "purge", err)
-		}
-		if n == 0 {
-			return purged, nil
+	if err := s.purgeAll(ctx, s.backend.Purge, now, &purged); err != nil {
+		return purged, err
+	}
+	beside := 0
+	if s.counter != nil {
+		if err := s.purgeAll(ctx, s.counter.PurgeCounts, now.Add(-purgeSlack), &beside); err != nil {
+			return purged, err
 		}
 	}
+	if s.meter != nil {
+		return purged, s.purgeAll(ctx, s.meter.PurgeUsage, now, &beside)
+	}
+	return purged, nil
 }
 
-func (s *Keystore) purgeOnce(ctx context.Context, now time.Time) (int, error) {
+// purgeAll calls a method of the backend until it finds nothing more.
+func (s *Keystore) purgeAll(ctx context.Context, purge func(context.Context, time.Time, int) (int, error), now time.Time, purged *int) error {
+	for !now.Before(firstTime) {
+		if s.closed.Load() {
+			return ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return s.unavailable(ctx, "purge", err)
+		}
+		n, err := s.purgeOnce(ctx, purge, now)
+		*purged += n
+		if err != nil {
+			return s.unavailable(ctx, "purge", err)
+		}
+		if n == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *Keystore) purgeOnce(ctx context.Context, purge func(context.Context, time.Time, int) (int, error), now time.Time) (int, error) {
 	op := s.bound(ctx)
 	defer op.end()
-	return s.backend.Purge(op, now, purgeBatch)
+	return purge(op, now, purgeBatch)
 }
 
 // purgeLoop begins at a random point of the interval, so that processes which

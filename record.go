@@ -18,11 +18,14 @@ import (
 // The stored form of a key (backend.Record.Data) is a version byte, a CBOR map
 // (RFC 8949) with integer keys in core deterministic encoding, and the CRC-32C
 // of all before it, big-endian. docs/format.md describes it for other readers.
-// Version 1 decodes for ever. Fields that older code may ignore get a new key,
+// Each version decodes for ever. Fields that older code may ignore get a new key,
 // which older code keeps when it rewrites the record; a field that it must not
-// ignore raises the version.
+// ignore raises the version. A record has the lowest version that its fields allow:
+// that of a key without limits can be read by all code.
 const (
-	recordVersion = 1
+	firstVersion  = 1
+	limitsVersion = 2 // code that knows version 1 alone would serve the key without limits
+	recordVersion = 2 // the latest
 	recordCRCLen  = 4
 	maxRecordLen  = 60 << 10 // bytes; the contract of package backend allows 64 KiB
 )
@@ -43,7 +46,10 @@ const (
 	fieldDisabled
 	fieldSecrets  // array of [generation, scheme, key id, sum, until or null], newest first
 	fieldWriteIDs // byte string, 8 bytes each, newest first
-	fieldEnd      // keys from here on are unknown to this version
+
+	// In version 2 alone; a record of that version has one of the two.
+	fieldLimits = 16 // array of [name, requests, seconds], ascending by name
+	fieldPlan   = 17
 )
 
 const (
@@ -182,6 +188,8 @@ func (r *record) encode() ([]byte, error) {
 	optional(fieldRevoked, k.RevokedAt.UnixMilli(), !k.RevokedAt.IsZero())
 	optional(fieldRevokeReason, k.RevokeReason, k.RevokeReason != "")
 	optional(fieldDisabled, true, k.Disabled)
+	optional(fieldLimits, encodeLimits(k.Limits), k.Limits.Len() > 0)
+	optional(fieldPlan, k.Plan, k.Plan != "")
 	for _, u := range r.unknown {
 		fields[u.key] = cbor.RawMessage(u.value)
 	}
@@ -189,7 +197,11 @@ func (r *record) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keystore: encode the record: %w", err)
 	}
-	data := append([]byte{recordVersion}, body...)
+	version := byte(firstVersion)
+	if limited(k) {
+		version = limitsVersion
+	}
+	data := append([]byte{version}, body...)
 	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(data, crcTable))
 	limit := maxRecordLen
 	if !k.RevokedAt.IsZero() {
@@ -209,6 +221,14 @@ func encodeSecrets(secrets []secret) []any {
 			until = s.until.UnixMilli()
 		}
 		out[i] = []any{s.generation, s.digest.scheme, s.digest.kid, []byte(s.digest.sum), until}
+	}
+	return out
+}
+
+func encodeLimits(l Limits) []any {
+	out := make([]any, 0, l.Len())
+	for limit := range l.All() {
+		out = append(out, []any{limit.Name, limit.Requests, int64(limit.Window / time.Second)})
 	}
 	return out
 }
@@ -252,11 +272,14 @@ func (r *record) decode(data []byte) error {
 	if crc32.Checksum(data[:end], crcTable) != binary.BigEndian.Uint32(data[end:]) {
 		return fmt.Errorf("%w: its checksum does not match", ErrCorrupt)
 	}
-	if data[0] != recordVersion {
-		return fmt.Errorf("%w %d: this program reads version %d", ErrUnknownVersion, data[0], recordVersion)
+	if data[0] < firstVersion || data[0] > recordVersion {
+		return fmt.Errorf("%w %d: this program reads up to version %d", ErrUnknownVersion, data[0], recordVersion)
 	}
 	d := decoder{s: string(data[1:end])}
 	d.record(r)
+	if d.problem == "" && limited(&r.key) != (data[0] >= limitsVersion) {
+		d.problem = "its version is not that of its fields"
+	}
 	if d.problem != "" {
 		return fmt.Errorf("%w: %s at byte %d", ErrCorrupt, d.problem, 1+d.at)
 	}
@@ -265,6 +288,9 @@ func (r *record) decode(data []byte) error {
 	}
 	return nil
 }
+
+// mayBeLimited reports whether data may be of a key that has limits.
+func mayBeLimited(data []byte) bool { return len(data) > 0 && data[0] != firstVersion }
 
 // checkRecord says what makes a well-formed record one that encode never wrote.
 func checkRecord(r *record) string {
@@ -293,6 +319,14 @@ func checkRecord(r *record) string {
 	for i, p := range r.key.Metadata.pairs {
 		if i > 0 && strings.Compare(r.key.Metadata.pairs[i-1].key, p.key) >= 0 {
 			return "metadata is not ascending"
+		}
+	}
+	for i, l := range r.key.Limits.list {
+		if i > 0 && r.key.Limits.list[i-1].Name >= l.Name {
+			return "limits are not ascending"
+		}
+		if l.problem() != "" {
+			return "a limit is out of range"
 		}
 	}
 	for i, s := range r.key.Scopes.list {

@@ -16,7 +16,7 @@ const (
 	WatchLost        WatchState = "lost" // or not made yet; it is being tried again
 )
 
-// Stats counts what the read cache and the audit did since the Keystore was made.
+// Stats counts what the read cache, the audit, limits and usage did since the Keystore was made.
 type Stats struct {
 	Hits      uint64 // lookups that needed no read; those of malformed tokens do not count
 	Misses    uint64 // lookups that made a read or waited for one
@@ -26,6 +26,8 @@ type Stats struct {
 	Entries   int    // keys that a token proved; with StaleIfUnavailable also those that a flush has dropped
 	Watch     WatchState
 	AuditLost uint64        // events that Options.Audit never got; cache or not
+	UsageLost uint64        // lookups that were not counted for want of room; cache or not
+	Unchecked uint64        // lookups that passed unchecked by LimitsOpen; cache or not
 	Bound     time.Duration // how long after a change elsewhere has returned a lookup that begins may miss it: Options.CacheTTL, and StaleIfUnavailable on top while the store fails; 0: there is no cache
 }
 
@@ -34,14 +36,14 @@ type Stats struct {
 func (s *Keystore) Stats() Stats {
 	c := s.cache
 	if c == nil {
-		return Stats{Watch: WatchOff, AuditLost: s.trail.lost()}
+		return Stats{Watch: WatchOff, AuditLost: s.trail.lost(), UsageLost: s.usage.lost.Load(), Unchecked: s.unchecked.Load()}
 	}
 	n := &c.counts
 	stats := Stats{
 		Misses: n.misses.Load(), StaleHits: n.stale.Load(),
 		Evictions: n.evictions.Load(), Flushes: n.flushes.Load(),
 		Entries: c.proven.Len(), Watch: n.watch.Load().(WatchState), Bound: c.ttl,
-		AuditLost: s.trail.lost(),
+		AuditLost: s.trail.lost(), UsageLost: s.usage.lost.Load(), Unchecked: s.unchecked.Load(),
 	}
 	for i := range n.hits {
 		stats.Hits += n.hits[i].Load()

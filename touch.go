@@ -66,6 +66,15 @@ func (s *Keystore) note(id string, now time.Time, ref *noteRef) {
 	}
 }
 
+// noteUse is note, by the refs of an entry or nil.
+func (s *Keystore) noteUse(id string, now time.Time, refs *useRefs) {
+	if refs == nil {
+		s.note(id, now, nil)
+		return
+	}
+	s.note(id, now, &refs.noted)
+}
+
 // raise keeps the later of two times. It returns false, having done nothing, if
 // the cell was taken.
 func (c *noteCell) raise(at int64) bool {

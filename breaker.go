@@ -1,0 +1,44 @@
+package keystore
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+const (
+	breakAfter = 3 // failures in a row: one key whose counts are damaged is no outage, beside others
+	breakTime  = time.Second
+)
+
+// breaker keeps the lookups that may pass unchecked from waiting, each of them,
+// for a store that does not answer.
+type breaker struct {
+	on       bool // Options.LimitFailure is LimitsOpen
+	start    time.Time
+	failures atomic.Int32 // in a row
+	next     atomic.Int64 // nanoseconds since start at which the store is asked again
+}
+
+// open reports whether the store should be left alone. Once a breakTime it is not.
+func (b *breaker) open() bool {
+	if !b.on || b.failures.Load() < breakAfter {
+		return false
+	}
+	now, next := int64(time.Since(b.start)), b.next.Load()
+	return now < next || !b.next.CompareAndSwap(next, now+int64(breakTime))
+}
+
+// note is told how a call of the store ended.
+func (b *breaker) note(err error) {
+	switch {
+	case !b.on:
+	case err == nil:
+		if b.failures.Load() != 0 {
+			b.failures.Store(0)
+		}
+	case b.failures.Add(1) == breakAfter:
+		b.next.Store(int64(time.Since(b.start) + breakTime))
+	case b.failures.Load() < 0: // after 2^31 of them
+		b.failures.Store(breakAfter)
+	}
+}
