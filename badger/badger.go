@@ -26,6 +26,7 @@ type Backend struct {
 	id     storeID
 	keys   keyspace
 	shared *shared
+	spends spends
 	space  space
 	log    *slog.Logger
 

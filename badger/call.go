@@ -92,8 +92,19 @@ type change func(txn *badgerdb.Txn) (effect, error)
 
 // effect is what others must know of a change once it is committed.
 type effect struct {
-	ids []string      // whose watchers are to be told
-	due envelope.Time // the purge time that the change entered in the index; 0: none
+	ids    []string      // whose watchers are to be told
+	due    envelope.Time // the earliest time that the change entered in an index; 0: none
+	index  *purged       // that one
+	purged int           // how many records the change purged
+}
+
+// add adds the effect of a further step of the change.
+func (e *effect) add(more effect) {
+	e.ids = append(e.ids, more.ids...)
+	e.purged += more.purged
+	if more.due != 0 && (e.due == 0 || more.due < e.due) {
+		e.due, e.index = more.due, more.index
+	}
 }
 
 // write runs fn in a transaction while it holds the locks of ids, if share of
@@ -154,7 +165,7 @@ func (b *Backend) attempt(ctx context.Context, fn change) (err error) {
 			return
 		}
 		if made.due != 0 {
-			b.shared.purged.enter(made.due)
+			made.index.enter(made.due)
 		}
 		for _, id := range made.ids {
 			b.shared.changes.Notify(id)

@@ -27,8 +27,8 @@ func WriteChunk(b *Backend, step func(id string) error, ids ...string) error {
 	for i, id := range ids {
 		entries[i].id = id
 	}
-	_, err := b.writeChunk(context.Background(), fullReserve, entries, func(_ *badgerdb.Txn, e entry) ([]string, error) {
-		return nil, step(e.id)
+	_, err := writeChunk(context.Background(), b, fullReserve, entries, func(_ *badgerdb.Txn, e entry) (effect, error) {
+		return effect{}, step(e.id)
 	})
 	return err
 }

@@ -16,6 +16,11 @@ const (
 	kindOwner   = 'o' // length of owner (2 bytes), owner, id
 	kindPurge   = 'p' // purge time (8 bytes), id
 	kindRestore = 'x' // present while a Restore has not finished
+
+	kindCounts    = 'c' // id -> counts
+	kindCountsDue = 'e' // a time up to which no window of the counts ends (8 bytes), id
+	kindTally     = 'u' // tally id -> tally
+	kindTallyDue  = 'v' // purge time (8 bytes), tally id
 )
 
 // present is the value of a key that says all by being there. It is not empty
@@ -36,10 +41,12 @@ func (k keyspace) prefix(kind byte) []byte {
 	return append(append(make([]byte, 0, len(k)+1), k...), kind)
 }
 
-func (k keyspace) record(id string) []byte {
+func (k keyspace) of(kind byte, id string) []byte {
 	key := append(make([]byte, 0, len(k)+1+len(id)), k...)
-	return append(append(key, kindRecord), id...)
+	return append(append(key, kind), id...)
 }
+
+func (k keyspace) record(id string) []byte { return k.of(kindRecord, id) }
 
 // owned is what the owner index keys of an owner begin with. The length first
 // keeps owners apart of which one begins like another.
@@ -51,14 +58,15 @@ func (k keyspace) owned(owner string) []byte {
 
 func (k keyspace) owner(owner, id string) []byte { return append(k.owned(owner), id...) }
 
-func (k keyspace) purge(at envelope.Time, id string) []byte {
-	key := append(make([]byte, 0, len(k)+9+len(id)), k...)
-	key = binary.BigEndian.AppendUint64(append(key, kindPurge), uint64(at))
-	return append(key, id...)
+// due is a key of an index by time.
+func (k keyspace) due(kind byte, e entry) []byte {
+	key := append(make([]byte, 0, len(k)+9+len(e.id)), k...)
+	key = binary.BigEndian.AppendUint64(append(key, kind), uint64(e.at))
+	return append(key, e.id...)
 }
 
-// purgeEntry takes a purge index key apart.
-func (k keyspace) purgeEntry(key []byte) (entry, bool) {
+// dueEntry takes a key of an index by time apart.
+func (k keyspace) dueEntry(key []byte) (entry, bool) {
 	rest := key[len(k)+1:]
 	if len(rest) < 8 {
 		return entry{}, false
@@ -66,11 +74,31 @@ func (k keyspace) purgeEntry(key []byte) (entry, bool) {
 	return entry{id: string(rest[8:]), at: envelope.Time(binary.BigEndian.Uint64(rest))}, true
 }
 
+// A tally id is subject, 0, day. The 0 keeps subjects apart of which one begins like
+// another; the days of a subject ascend.
+const tallyTailLen = 1 + 4
+
+// tallyID returns the id of the tally of a subject on a day, counted from
+// 1970-01-01 on.
+func tallyID(subject string, day uint32) string {
+	id := append(make([]byte, 0, len(subject)+tallyTailLen), subject...)
+	return string(binary.BigEndian.AppendUint32(append(id, 0), day))
+}
+
+// splitTallyID takes a tally id apart.
+func splitTallyID(id string) (subject string, day uint32, ok bool) {
+	at := len(id) - tallyTailLen
+	if at < 0 || id[at] != 0 {
+		return "", 0, false
+	}
+	return id[:at], binary.BigEndian.Uint32([]byte(id[at+1:])), true
+}
+
 // checkRecord refuses what the keys and the envelope have no room for.
 func checkRecord(r backend.Record) error {
 	switch {
 	case !validID(r.ID):
-		return refused(errors.New("badger: the id is not 1 to 64 of [0-9A-Za-z_-]"))
+		return refused(errInvalidID)
 	case len(r.Owner) > maxOwnerLen:
 		return refused(fmt.Errorf("badger: the owner is longer than %d bytes", maxOwnerLen))
 	case len(r.Data) > backend.MaxDataLen:
@@ -78,6 +106,8 @@ func checkRecord(r backend.Record) error {
 	}
 	return nil
 }
+
+var errInvalidID = errors.New("badger: the id is not 1 to 64 of [0-9A-Za-z_-]")
 
 // validID keeps to the grammar of backend.Record.ID.
 func validID(id string) bool {

@@ -15,6 +15,12 @@ import (
 // Purge implements [backend.Backend]. It works in chunks of 128 records, the
 // longest due first, and passes over records that are damaged.
 func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, error) {
+	return b.purgeDue(ctx, now, limit, kindPurge, &b.shared.purged, b.purge)
+}
+
+// purgeDue works off an index by time up to now, until limit records are purged.
+// What becomes of an entry is purge's to say, which is told now.
+func (b *Backend) purgeDue(ctx context.Context, now time.Time, limit int, kind byte, index *purged, purge func(*badgerdb.Txn, entry, envelope.Time) (effect, error)) (int, error) {
 	if err := b.enter(ctx); err != nil {
 		return 0, refused(err)
 	}
@@ -23,14 +29,15 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 	if err != nil {
 		return 0, refused(err)
 	}
+	step := func(txn *badgerdb.Txn, e entry) (effect, error) { return purge(txn, e, until) }
 	count := 0
-	last, entered := b.shared.purged.begin(until)
+	last, entered := index.begin(until)
 	for count < limit {
-		due, err := b.due(ctx, last, until, min(chunkLen, limit-count))
+		due, err := b.dueEntries(ctx, kind, last, until, min(chunkLen, limit-count))
 		if err != nil || len(due) == 0 {
 			return count, err
 		}
-		n, err := b.writeChunk(ctx, halfReserve, due, b.purge)
+		n, err := writeChunk(ctx, b, halfReserve, due, step)
 		count += n
 		if err != nil && count > 0 {
 			return count, partial{err}
@@ -39,25 +46,25 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 			return 0, err
 		}
 		last = due[len(due)-1]
-		b.shared.purged.advance(last, entered)
+		index.advance(last, entered)
 	}
 	return count, nil
 }
 
-// due returns up to limit entries of the purge index, later than last and not
-// later than until.
-func (b *Backend) due(ctx context.Context, last entry, until envelope.Time, limit int) ([]entry, error) {
+// dueEntries returns up to limit entries of an index by time, later than last and
+// not later than until.
+func (b *Backend) dueEntries(ctx context.Context, kind byte, last entry, until envelope.Time, limit int) ([]entry, error) {
 	return read(ctx, b, func(txn *badgerdb.Txn) ([]entry, error) {
-		it := txn.NewIterator(badgerdb.IteratorOptions{Prefix: b.keys.prefix(kindPurge)})
+		it := txn.NewIterator(badgerdb.IteratorOptions{Prefix: b.keys.prefix(kind)})
 		defer it.Close()
-		from := b.keys.purge(last.at, last.id)
+		from := b.keys.due(kind, last)
 		var due []entry
 		for it.Seek(from); it.Valid() && len(due) < limit; it.Next() {
 			if ctx.Err() != nil {
 				return nil, contextError(ctx)
 			}
 			key := it.Item().Key()
-			e, ok := b.keys.purgeEntry(key)
+			e, ok := b.keys.dueEntry(key)
 			if !ok || bytes.Equal(key, from) {
 				continue
 			}
@@ -72,26 +79,36 @@ func (b *Backend) due(ctx context.Context, last entry, until envelope.Time, limi
 
 // purge deletes the record of a purge index entry if the entry still tells its
 // purge time. An entry that does not is deleted itself, and nothing else.
-func (b *Backend) purge(txn *badgerdb.Txn, e entry) ([]string, error) {
+func (b *Backend) purge(txn *badgerdb.Txn, e entry, _ envelope.Time) (effect, error) {
 	r, err := b.load(txn, e.id)
-	if err == nil {
-		at, err := envelope.TimeOf(r.PurgeAt)
-		if err != nil {
-			return nil, err
-		}
-		if at == e.at {
-			return []string{e.id}, b.remove(txn, r)
-		}
-	} else if damaged(err) {
-		return nil, nil
-	} else if !errors.Is(err, backend.ErrNotFound) {
-		return nil, err
+	switch {
+	case damaged(err):
+		return effect{}, nil
+	case errors.Is(err, backend.ErrNotFound):
+		return effect{}, b.dropStale(txn, kindPurge, e)
+	case err != nil:
+		return effect{}, err
 	}
-	stale := b.keys.purge(e.at, e.id)
-	if _, err := txn.Get(stale); errors.Is(err, badgerdb.ErrKeyNotFound) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
+	at, err := envelope.TimeOf(r.PurgeAt)
+	if err != nil {
+		return effect{}, err
 	}
-	return nil, txn.Delete(stale)
+	if at != e.at {
+		return effect{}, b.dropStale(txn, kindPurge, e)
+	}
+	return effect{ids: []string{e.id}, purged: 1}, b.remove(txn, r)
+}
+
+// dropStale deletes an entry of an index by time that no record has any more,
+// unless it was deleted meanwhile.
+func (b *Backend) dropStale(txn *badgerdb.Txn, kind byte, e entry) error {
+	key := b.keys.due(kind, e)
+	_, err := txn.Get(key)
+	if errors.Is(err, badgerdb.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return txn.Delete(key)
 }

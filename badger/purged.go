@@ -6,7 +6,7 @@ import (
 	"example.com/keystore/internal/envelope"
 )
 
-// purged remembers how far the purge index has been worked off. Badger keeps
+// purged remembers how far an index by time has been worked off. Badger keeps
 // deleted entries until it compacts them away: without this every Purge would
 // walk over all those that the ones before it left.
 type purged struct {
@@ -34,7 +34,8 @@ func (p *purged) advance(to entry, entered uint64) {
 	}
 }
 
-// enter notes a committed entry of the purge index.
+// enter notes a committed entry of the index, or several, at the earliest of their
+// times.
 func (p *purged) enter(at envelope.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -143,7 +143,7 @@ func decode(txn *badgerdb.Txn, id string, item *badgerdb.Item) (backend.Record, 
 // is enough unless the collection moves the value again meanwhile.
 const maxFetches = 3
 
-// valueOf copies the value of a record's item to dst. No record has an empty one:
+// valueOf copies the value of an item to dst. Nothing that the driver stores is empty:
 // where Badger cannot read its value log it tells only its logger, and returns an
 // empty value (v4.9.6, iterator.go, yieldItemValue). The value need not be lost:
 // since the item was fetched, garbage collection may have moved the value and
@@ -185,15 +185,15 @@ func (b *Backend) put(txn *badgerdb.Txn, old, r backend.Record) (effect, error) 
 		return made, nil
 	}
 	if oldPurgeAt != 0 {
-		if err := txn.Delete(b.keys.purge(oldPurgeAt, r.ID)); err != nil {
+		if err := txn.Delete(b.keys.due(kindPurge, entry{r.ID, oldPurgeAt})); err != nil {
 			return effect{}, err
 		}
 	}
 	if h.PurgeAt == 0 {
 		return made, nil
 	}
-	made.due = h.PurgeAt
-	return made, txn.Set(b.keys.purge(h.PurgeAt, r.ID), present)
+	made.due, made.index = h.PurgeAt, &b.shared.purged
+	return made, txn.Set(b.keys.due(kindPurge, entry{r.ID, h.PurgeAt}), present)
 }
 
 // remove deletes a record and its index entries.
@@ -208,7 +208,7 @@ func (b *Backend) remove(txn *badgerdb.Txn, r backend.Record) error {
 	if err != nil || at == 0 {
 		return err
 	}
-	return txn.Delete(b.keys.purge(at, r.ID))
+	return txn.Delete(b.keys.due(kindPurge, entry{r.ID, at}))
 }
 
 // sameContent reports whether the stored record is what writing r leaves.

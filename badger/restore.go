@@ -129,7 +129,7 @@ func (b *Backend) fill(in *backupReader) error {
 		if h.PurgeAt == 0 {
 			continue
 		}
-		if err := batch.Set(b.keys.purge(h.PurgeAt, id), present); err != nil {
+		if err := batch.Set(b.keys.due(kindPurge, entry{id, h.PurgeAt}), present); err != nil {
 			return err
 		}
 	}

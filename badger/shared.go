@@ -22,7 +22,9 @@ const (
 // shared is what all handles on one namespace of one database have in common.
 type shared struct {
 	changes hub.Hub
-	purged  purged
+
+	// How far the indexes by time have been worked off.
+	purged, purgedCounts, purgedTallies purged
 
 	// stripes are the locks of the ids: a writer holds the one of its id. They
 	// keep writers of one id from Badger's conflicts, and bound the writes under

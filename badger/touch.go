@@ -26,29 +26,19 @@ func (b *Backend) Touch(ctx context.Context, used map[string]time.Time) error {
 		}
 		entries = append(entries, entry{id, at})
 	}
-	for i := 0; i < len(entries); i += chunkLen {
-		chunk := entries[i:min(i+chunkLen, len(entries))]
-		_, err := b.writeChunk(ctx, fullReserve, chunk, b.touch)
-		if err != nil && i > 0 {
-			return partial{err}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return inChunks(ctx, b, fullReserve, entries, b.touch)
 }
 
-func (b *Backend) touch(txn *badgerdb.Txn, e entry) ([]string, error) {
+func (b *Backend) touch(txn *badgerdb.Txn, e entry) (effect, error) {
 	r, err := b.load(txn, e.id)
 	if errors.Is(err, backend.ErrNotFound) || damaged(err) {
-		return nil, nil
+		return effect{}, nil
 	}
 	if err != nil || !e.at.Time().After(r.LastUsed) {
-		return nil, err
+		return effect{}, err
 	}
 	used := r
 	used.LastUsed = e.at.Time()
 	_, err = b.put(txn, r, used) // of which no watcher is told
-	return nil, err
+	return effect{}, err
 }
