@@ -41,8 +41,10 @@ import (
 // most 20 of them, and begin with a letter. Run closes the handles that it opens.
 type Opener func(tb testing.TB, name string) backend.Backend
 
-// Run tests the backend that open opens. Only Watch is optional: without a
-// [backend.Watcher] its tests are skipped.
+// Run tests the backend that open opens. What is optional is skipped, with a line
+// that says so, where the backend does not implement it: [backend.Watcher] (topic
+// watch), [backend.Counter] (topics spend and counts) and [backend.Meter] (topics
+// usage).
 func Run(t *testing.T, open Opener) {
 	for _, topic := range topics {
 		t.Run(topic.name, func(t *testing.T) {
@@ -71,6 +73,13 @@ var topics = []struct {
 	{"cancel", cancelChecks},
 	{"close", closeChecks},
 	{"watch", watchChecks},
+
+	{"spend", spendChecks},
+	{"spend repeat", spendRepeatChecks},
+	{"spend races", spendRacesChecks},
+	{"counts", countsChecks},
+	{"counts purge", countsPurgeChecks},
+	{"counts upkeep", countsUpkeepChecks},
 }
 
 // check is one subtest.
