@@ -130,11 +130,11 @@ func (a *app) copyStores(ctx context.Context, fromURL, toURL string, f copyFlags
 	return mostUrgentFirst(problems)
 }
 
-// named says which of the two stores an error is about.
-func named(store string, err error) error {
+// named says what an error is about: of two stores, or of a setting.
+func named(what string, err error) error {
 	var own *failure
 	if errors.As(err, &own) {
-		return &failure{own.status, store + ": " + own.text, err}
+		return &failure{own.status, what + ": " + own.text, err}
 	}
-	return fmt.Errorf("%s: %w", store, err)
+	return fmt.Errorf("%s: %w", what, err)
 }

@@ -57,7 +57,7 @@ func (a *app) addCompletion(root *cobra.Command) {
 func completeFlag(cmd *cobra.Command, f *pflag.Flag) {
 	complete := cobra.NoFileCompletions
 	switch {
-	case strings.HasSuffix(f.Name, "-file"), f.Value.Type() == "bool":
+	case strings.HasSuffix(f.Name, "-file"), f.Name == "plans", f.Value.Type() == "bool":
 		return
 	case f.Name == "state":
 		complete = cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp)

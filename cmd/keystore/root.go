@@ -35,6 +35,7 @@ type globalFlags struct {
 	hash           string
 	retention      string
 	timeout        string
+	plans          string
 	auditLog       string
 	json           bool
 }
@@ -130,6 +131,7 @@ func (a *app) addGlobalFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&g.hash, "hash", "", "`scheme` of new digests: "+strings.Join(hashSchemes, ", ")+"; KEYSTORE_HASH")
 	flags.StringVar(&g.retention, "retention", "", "how long a revoked or expired key stays before purge: `duration` or never; KEYSTORE_RETENTION; default 30d")
 	flags.StringVar(&g.timeout, "timeout", "", "`duration` of each call to the store; KEYSTORE_TIMEOUT; default 10s")
+	flags.StringVar(&g.plans, "plans", "", "`file` of the plans of your program, as JSON; KEYSTORE_PLANS")
 	flags.StringVar(&g.auditLog, "audit-log", "", "`file` to which changes and failed lookups are appended as JSON lines; of serve also -, standard output; KEYSTORE_AUDIT_LOG")
 	flags.BoolVar(&g.json, "json", false, "print JSON, one value a line")
 	a.flags = flags

@@ -50,6 +50,10 @@ func (a *app) options() (*keystore.Options, error) {
 	if err != nil {
 		return nil, err
 	}
+	plans, err := a.plans()
+	if err != nil {
+		return nil, err
+	}
 	return &keystore.Options{
 		Prefix:         prefix,
 		AcceptPrefixes: a.acceptedPrefixes(),
@@ -57,6 +61,7 @@ func (a *app) options() (*keystore.Options, error) {
 		AcceptHash:     others,
 		Retention:      retention,
 		OpTimeout:      timeout,
+		Plans:          plans,
 		CacheSize:      -1,
 		TouchInterval:  keystore.Never, // a look by an operator is no use of the key
 		PurgeInterval:  keystore.Never,

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+
+	"example.com/keystore"
+)
+
+const maxPlansFile = 1 << 20 // bytes
+
+// plans are those of the file that --plans names, nil without one.
+func (a *app) plans() (map[string][]keystore.Limit, error) {
+	s, err := a.setting("plans", a.global.plans, "KEYSTORE_PLANS")
+	if err != nil || s.text == "" {
+		return nil, err
+	}
+	plans, err := plansFromFile(s.text)
+	var unreadable *failure
+	if errors.As(err, &unreadable) {
+		return nil, named(s.from, err)
+	}
+	return plans, s.wrong(err)
+}
+
+// plansFromFile reads Options.Plans from a file in JSON: an object of arrays of
+// limits in the form of keystore.ParseLimit, by the name of the plan. Its errors
+// repeat nothing of the file but the names of plans, for it may be a wrong one.
+func plansFromFile(path string) (map[string][]keystore.Limit, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fileError("the file", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPlansFile+1))
+	if err != nil {
+		return nil, fileError("the file", err)
+	}
+	if len(text) > maxPlansFile {
+		return nil, problem("the file is longer than 1 MiB")
+	}
+	return parsePlans(text)
+}
+
+const notPlans = problem(`the file is not an object like {"free": ["day 100/24h"], "pro": ["day 10000/24h", "burst 10/1s"]}`)
+
+// parsePlans reads token by token: encoding/json would take the last of two plans
+// with one name in silence.
+func parsePlans(text []byte) (map[string][]keystore.Limit, error) {
+	if err := checkJSON(text); err != nil {
+		return nil, err
+	}
+	in := json.NewDecoder(bytes.NewReader(text))
+	if token, err := in.Token(); err != nil || token != json.Delim('{') {
+		return nil, notPlans
+	}
+	plans := make(map[string][]keystore.Limit)
+	for in.More() {
+		name, limits, err := parsePlan(in)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := plans[name]; twice {
+			return nil, fmt.Errorf("plan %s is there twice", name)
+		}
+		plans[name] = limits
+	}
+	return plans, nil
+}
+
+// checkJSON returns an error unless text is one value in JSON.
+func checkJSON(text []byte) error {
+	var any json.RawMessage
+	err := json.Unmarshal(text, &any)
+	var wrong *json.SyntaxError
+	switch {
+	case errors.As(err, &wrong):
+		return fmt.Errorf("the file is not JSON, see its line %d", 1+bytes.Count(text[:max(wrong.Offset-1, 0)], []byte("\n")))
+	case err != nil:
+		return problem("the file is not JSON")
+	}
+	return nil
+}
+
+var planName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+
+func parsePlan(in *json.Decoder) (name string, limits []keystore.Limit, err error) {
+	token, _ := in.Token()
+	name, isText := token.(string)
+	if !isText {
+		return "", nil, notPlans
+	}
+	if !planName.MatchString(name) {
+		return "", nil, problem("the name of a plan is [a-z0-9][a-z0-9_-]*, 1 to 32 characters")
+	}
+	var texts []*string // null is no text
+	if err := in.Decode(&texts); err != nil || texts == nil {
+		return "", nil, fmt.Errorf("plan %s: its limits are not an array of texts", name)
+	}
+	for i, text := range texts {
+		if text == nil {
+			return "", nil, fmt.Errorf("plan %s: its limits are not an array of texts", name)
+		}
+		limit, err := keystore.ParseLimit(*text)
+		if err != nil {
+			return "", nil, fmt.Errorf("plan %s: limit %d: %w", name, i+1, err)
+		}
+		limits = append(limits, limit)
+	}
+	return name, limits, nil
+}
