@@ -80,6 +80,11 @@ var topics = []struct {
 	{"counts", countsChecks},
 	{"counts purge", countsPurgeChecks},
 	{"counts upkeep", countsUpkeepChecks},
+
+	{"usage", usageChecks},
+	{"usage repeat", usageRepeatChecks},
+	{"usage purge", usagePurgeChecks},
+	{"usage upkeep", usageUpkeepChecks},
 }
 
 // check is one subtest.
