@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
 	"strings"
 	"sync"
@@ -69,6 +70,18 @@ func keystoreCalls(ks *keystore.Keystore) calls {
 			_, _, err := ks.Rotate(ctx, id, 0, nil)
 			return err
 		},
+		"Peek": func(ctx context.Context, _, token string) error {
+			_, err := ks.Peek(ctx, token, keystore.LookupParams{})
+			return err
+		},
+		"LimitsOf":    func(ctx context.Context, id, _ string) error { _, err := ks.LimitsOf(ctx, id); return err },
+		"ResetLimits": func(ctx context.Context, id, _ string) error { return ks.ResetLimits(ctx, id) },
+		"Usage": func(ctx context.Context, id, _ string) error {
+			return firstError(ks.Usage(ctx, id, time.Time{}, time.Time{}))
+		},
+		"OwnerUsage": func(ctx context.Context, _, _ string) error {
+			return firstError(ks.OwnerUsage(ctx, "owner", time.Time{}, time.Time{}))
+		},
 		"EndGrace": func(ctx context.Context, id, _ string) error { _, err := ks.EndGrace(ctx, id); return err },
 		"Revoke":   func(ctx context.Context, id, _ string) error { _, err := ks.Revoke(ctx, id, ""); return err },
 		"Delete":   func(ctx context.Context, id, _ string) error { return ks.Delete(ctx, id) },
@@ -101,14 +114,21 @@ func viewCalls(v *keystore.OwnerView) calls {
 			_, _, err := v.Rotate(ctx, id, 0, nil)
 			return err
 		},
+		"LimitsOf": func(ctx context.Context, id, _ string) error { _, err := v.LimitsOf(ctx, id); return err },
+		"Usage": func(ctx context.Context, id, _ string) error {
+			return firstError(v.Usage(ctx, id, time.Time{}, time.Time{}))
+		},
+		"OwnerUsage": func(ctx context.Context, _, _ string) error {
+			return firstError(v.OwnerUsage(ctx, time.Time{}, time.Time{}))
+		},
 		"EndGrace": func(ctx context.Context, id, _ string) error { _, err := v.EndGrace(ctx, id); return err },
 		"Revoke":   func(ctx context.Context, id, _ string) error { _, err := v.Revoke(ctx, id, ""); return err },
 		"Delete":   func(ctx context.Context, id, _ string) error { return v.Delete(ctx, id) },
 	}
 }
 
-func firstError(keys func(yield func(keystore.Key, error) bool)) error {
-	for _, err := range keys {
+func firstError[T any](all iter.Seq2[T, error]) error {
+	for _, err := range all {
 		if err != nil {
 			return err
 		}
@@ -143,7 +163,7 @@ func TestEveryMethodIsErrClosedAfterClose(t *testing.T) {
 		token, key := generate(t, ks)
 		view := ks.ForOwner("owner")
 		all := map[string]calls{"Keystore": keystoreCalls(ks), "OwnerView": viewCalls(view)}
-		requireEveryMethod(t, ks, all["Keystore"], "Close", "ForOwner", "Stats", "DefaultExpiry", "Now")
+		requireEveryMethod(t, ks, all["Keystore"], "Close", "ForOwner", "Stats", "DefaultExpiry", "Now", "Plans", "CanLimit", "CanMeter")
 		requireEveryMethod(t, view, all["OwnerView"], "Owner")
 		require.NoError(t, ks.Close())
 		require.NoError(t, ks.Close(), "a second Close returns what the first did")

@@ -35,7 +35,7 @@ func TestADamagedRecordStopsNoListing(t *testing.T) {
 	}{
 		"flipped":         {func(d []byte) []byte { d[len(d)/2] ^= 1; return d }, ErrCorrupt},
 		"empty":           {func([]byte) []byte { return nil }, ErrCorrupt},
-		"unknown version": {func(d []byte) []byte { return forge(2, d[1:len(d)-4]) }, ErrUnknownVersion},
+		"unknown version": {func(d []byte) []byte { return forge(3, d[1:len(d)-4]) }, ErrUnknownVersion},
 	} {
 		f, tokens := damaged(t, c.damage)
 		bad := tokens[1].ID()
@@ -133,11 +133,11 @@ func TestAnUnknownVersionIsRefusedLoudly(t *testing.T) {
 	f.store.get = func(context.Context, string) (backend.Record, error) { return stored, nil }
 	for version := range 256 {
 		stored.Data = forge(byte(version), body)
-		if version != 1 {
+		if version < firstVersion || version > recordVersion {
 			requireCorrupt(t, f, token, ErrUnknownVersion, fmt.Sprintf("version %d", version))
 		}
 	}
-	stored.Data = forge(2, []byte("no CBOR at all"))
+	stored.Data = forge(recordVersion+1, []byte("no CBOR at all"))
 	requireCorrupt(t, f, token, ErrUnknownVersion, "another format")
 }
 

@@ -100,6 +100,15 @@ type cborRecord struct {
 	Disabled    bool         `cbor:"12,keyasint"`
 	Secrets     []cborSecret `cbor:"13,keyasint"`
 	WriteIDs    []byte       `cbor:"14,keyasint"`
+	Limits      []cborLimit  `cbor:"16,keyasint"`
+	Plan        string       `cbor:"17,keyasint"`
+}
+
+type cborLimit struct {
+	_        struct{} `cbor:",toarray"`
+	Name     string
+	Requests int64
+	Seconds  int64
 }
 
 type cborSecret struct {
@@ -144,7 +153,13 @@ func FuzzRecord(f *testing.F) {
 		var r record
 		if err := r.decode(data); err != nil {
 			require.ErrorIs(t, err, ErrCorrupt)
-			return
+			data, r = forge(2, body), record{}
+			if err := r.decode(data); err != nil {
+				require.ErrorIs(t, err, ErrCorrupt)
+				return
+			}
+		} else {
+			require.ErrorIs(t, new(record).decode(forge(2, body)), ErrCorrupt, "no body is of two versions")
 		}
 		var fields map[uint64]cbor.RawMessage
 		require.NoError(t, strict.Unmarshal(body, &fields), "another reader of CBOR refuses it")
@@ -153,7 +168,7 @@ func FuzzRecord(f *testing.F) {
 			delete(fields, u.key)
 		}
 		for _, k := range slices.Sorted(maps.Keys(fields)) {
-			require.LessOrEqual(t, k, uint64(fieldWriteIDs))
+			require.True(t, k <= fieldWriteIDs || k == fieldLimits || k == fieldPlan, k)
 		}
 		known, err := cbor.Marshal(fields) // a struct's keys are int64, and an unknown one may be larger
 		require.NoError(t, err)
@@ -167,6 +182,11 @@ func FuzzRecord(f *testing.F) {
 		require.Equal(t, other.Disabled, k.Disabled)
 		require.True(t, slices.Equal(other.Scopes, k.Scopes.list))
 		require.True(t, slices.Equal(other.Metadata, encodeMetadata(k.Metadata)))
+		require.Equal(t, other.Plan, k.Plan)
+		require.Len(t, k.Limits.list, len(other.Limits))
+		for i, l := range other.Limits {
+			require.Equal(t, Limit{l.Name, l.Requests, time.Duration(l.Seconds) * time.Second}, k.Limits.list[i])
+		}
 		require.Len(t, r.secrets, len(other.Secrets))
 		for i, s := range other.Secrets {
 			require.Equal(t, secret{Digest{s.Scheme, s.KID, string(s.Sum)}, s.Generation, optionalTime(s.Until)}, r.secrets[i])

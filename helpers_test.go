@@ -49,6 +49,10 @@ type spyBackend struct {
 	create         func(ctx context.Context, r backend.Record) error
 	get            func(ctx context.Context, id string) (backend.Record, error)
 	list           func(ctx context.Context, o backend.ListOptions) ([]backend.Record, error)
+
+	spends   atomic.Int64
+	spend    func(ctx context.Context, s backend.Spend) (backend.Spent, error)
+	addUsage func(ctx context.Context, additions []backend.Addition) error
 }
 
 func (b *spyBackend) Create(ctx context.Context, r backend.Record) error {

@@ -61,6 +61,20 @@ func goldenRecords(t testing.TB) map[string]*record {
 				{1<<64 - 1, "\x1b\xff\xff\xff\xff\xff\xff\xff\xff"}, // the largest number
 			},
 		},
+		"limited": {
+			key: Key{
+				ID: "0VmNmGnm8k2QpXw1", Owner: "a", Prefix: "ks", CreatedAt: at(0), Plan: "pro-2026",
+				Limits: Limits{[]Limit{{"burst", 10, time.Second}, {"day", MaxRequests, 24 * time.Hour}, {"year_1", 1, 366 * 24 * time.Hour}}},
+			},
+			secrets:  []secret{{digest: Digest{"sha256", "", sum(32, 7)}, generation: 1}},
+			writeIDs: sum(writeIDLen, 40),
+			unknown:  []rawField{{15, "\xf5"}, {18, "\x01"}},
+		},
+		"planned": {
+			key:      Key{ID: "0VmNmGnm8k2QpXw1", Owner: "a", Prefix: "ks", CreatedAt: at(0), Plan: "f"},
+			secrets:  []secret{{digest: Digest{"sha256", "", sum(32, 7)}, generation: 1}},
+			writeIDs: sum(writeIDLen, 40),
+		},
 	}
 }
 
@@ -75,6 +89,8 @@ type plainRecord struct {
 	Secrets                              []plainSecret
 	WriteIDs                             string
 	Unknown                              map[string]string
+	Plan                                 string   `json:",omitempty"`
+	Limits                               []string `json:",omitempty"`
 }
 
 type plainSecret struct {
@@ -94,6 +110,10 @@ func plain(r *record) plainRecord {
 		ID: k.ID, Owner: k.Owner, Name: k.Name, Description: k.Description, Prefix: k.Prefix, Scopes: slices.Collect(k.Scopes.All()),
 		Created: text(k.CreatedAt), Expires: text(k.ExpiresAt), Revoked: text(k.RevokedAt), RevokeReason: k.RevokeReason, Disabled: k.Disabled,
 		WriteIDs: hex.EncodeToString([]byte(r.writeIDs)), Unknown: map[string]string{},
+	}
+	p.Plan = k.Plan
+	for l := range k.Limits.All() {
+		p.Limits = append(p.Limits, l.String())
 	}
 	for key, value := range k.Metadata.All() {
 		p.Metadata = append(p.Metadata, [2]string{key, value})
@@ -116,7 +136,7 @@ func golden(t *testing.T, name string) []byte {
 	return data
 }
 
-func TestVersion1DecodesForEver(t *testing.T) {
+func TestEachVersionDecodesForEver(t *testing.T) {
 	for name, want := range goldenRecords(t) {
 		data := golden(t, name)
 		var r record
@@ -136,7 +156,8 @@ func TestVersion1DecodesForEver(t *testing.T) {
 
 		var fields map[uint64]any // what another reader of CBOR makes of it
 		require.NoError(t, cbor.Unmarshal(data[1:len(data)-4], &fields))
-		require.Equal(t, byte(1), data[0])
+		version := map[bool]byte{false: 1, true: 2}
+		require.Equal(t, version[want.key.Plan != ""], data[0], "a record that code of version 1 may serve has version 1")
 		require.Equal(t, []any{want.key.ID, want.key.Owner, want.key.Prefix}, []any{fields[1], fields[2], fields[5]})
 		require.Equal(t, uint64(want.key.CreatedAt.UnixMilli()), fields[8])
 		require.Len(t, fields[13], len(want.secrets))
@@ -244,6 +265,34 @@ func TestWhatEncodeNeverWritesIsCorrupt(t *testing.T) {
 		require.ErrorIs(t, err, ErrCorrupt, name)
 		require.NotErrorIs(t, err, ErrUnknownVersion, name)
 	}
+	limit := func(l ...any) any { return [][]any{l} }
+	require.NoError(t, new(record).decode(forge(2, altered(t, data, map[uint64]any{16: limit("day", 100, 86400)}))), "what the others differ from")
+	for name, set := range map[string]map[uint64]any{
+		"version 2 without limits":  {},
+		"no list of limits":         {16: "day"},
+		"empty list of limits":      {16: [][]any{}},
+		"empty plan":                {17: ""},
+		"two parts":                 {16: limit("day", 100)},
+		"four parts of a limit":     {16: limit("day", 100, 86400, 1)},
+		"no name":                   {16: limit("", 100, 86400)},
+		"a name of other letters":   {16: limit("Day", 100, 86400)},
+		"no requests":               {16: limit("day", 0, 86400)},
+		"too many requests":         {16: limit("day", uint64(MaxRequests+1), 86400)},
+		"requests beyond int64":     {16: limit("day", uint64(1<<63), 86400)},
+		"negative requests":         {16: limit("day", -1, 86400)},
+		"no window":                 {16: limit("day", 1, 0)},
+		"window of 367 days":        {16: limit("day", 1, 367*86400)},
+		"window beyond a Duration":  {16: limit("day", 1, uint64(1<<63))},
+		"limits not ascending":      {16: [][]any{{"b", 1, 1}, {"a", 1, 1}}},
+		"two limits of one name":    {16: [][]any{{"a", 1, 1}, {"a", 2, 1}}},
+		"more limits than it holds": {16: cbor.RawMessage("\x9b\x7f\xff\xff\xff\xff\xff\xff\xff")},
+	} {
+		err := new(record).decode(forge(2, altered(t, data, set)))
+		require.ErrorIs(t, err, ErrCorrupt, name)
+		require.NotErrorIs(t, err, ErrUnknownVersion, name)
+	}
+	require.ErrorIs(t, new(record).decode(forge(1, altered(t, data, map[uint64]any{16: limit("day", 100, 86400)}))), ErrCorrupt, "limits in version 1")
+	require.ErrorIs(t, new(record).decode(forge(1, altered(t, data, map[uint64]any{17: "pro"}))), ErrCorrupt, "a plan in version 1")
 	body := data[1 : len(data)-4]
 	for name, body := range map[string][]byte{
 		"empty":           {},
