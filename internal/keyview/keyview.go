@@ -20,6 +20,8 @@ type KeyView struct {
 	Prefix       string            `json:"prefix" doc:"Of the token last issued."`
 	Scopes       []string          `json:"scopes" nullable:"false"`
 	Metadata     map[string]string `json:"metadata"`
+	Plan         string            `json:"plan" doc:"A plan of the server, whose limits hold for the key; empty: none."`
+	Limits       []Limit           `json:"limits" nullable:"false" doc:"Its own, which take the place of the plan's of the same name."`
 	State        keystore.State    `json:"state" enum:"active,disabled,expired,revoked"`
 	CreatedAt    time.Time         `json:"created_at"`
 	ExpiresAt    *time.Time        `json:"expires_at" doc:"It is valid before this time; null: for ever."`
@@ -38,6 +40,8 @@ func Of(k keystore.Key, now time.Time) KeyView {
 		ID: k.ID, Owner: k.Owner, Name: k.Name, Description: k.Description, Prefix: k.Prefix,
 		Scopes:    slices.AppendSeq([]string{}, k.Scopes.All()),
 		Metadata:  maps.Collect(k.Metadata.All()),
+		Plan:      k.Plan,
+		Limits:    Limits(k.Limits.All()),
 		State:     k.State(now),
 		CreatedAt: k.CreatedAt, ExpiresAt: orNull(k.ExpiresAt), RevokedAt: orNull(k.RevokedAt),
 		RevokeReason: k.RevokeReason, LastUsedAt: orNull(k.LastUsedAt), Disabled: k.Disabled,
