@@ -34,13 +34,31 @@
 //	401 invalid_token        one answer for malformed, unknown, wrong, expired, revoked and disabled
 //	403 insufficient_scope   the scopes that the key lacks are named
 //	429 throttled            too many failed attempts from this address
-//	500 misconfigured        the program asks for a malformed scope
+//	429 rate_limited         a limit of the key is spent
+//	500 misconfigured        the program asks for a malformed scope, or a price that the key's limits never allow
 //	503 unavailable          the store cannot tell: an outage is neither a refusal nor a success
 //
 // 400, 401 and 403 carry WWW-Authenticate as RFC 6750, section 3, has it. The scope
 // attribute of 403 names the missing scopes, not all that are required: what a
-// client must ask for is what it lacks. 429 and 503 carry Retry-After. The type of
-// every problem is "about:blank"; its member code is for programs.
+// client must ask for is what it lacks. 429 and 503 carry Retry-After. The member
+// code of every problem is for programs. Its type is "about:blank", but for
+// rate_limited.
+//
+// # Limits
+//
+// Each request that is let through spends of the limits of its key, by Options.Cost,
+// once, however many Require it passes. Where one of them is spent, the answer is 429
+// rate_limited, with Retry-After, the fields RateLimit-Policy and RateLimit, and the
+// type and the member violated-policies of the problem, all as
+// draft-ietf-httpapi-ratelimit-headers-11 has them:
+//
+//	RateLimit-Policy: "burst";q=10;w=1, "day";q=100;w=86400
+//	RateLimit: "burst";r=9;t=1, "day";r=0;t=3540
+//
+// That is ten requests a second, of which nine are left, and a hundred a day, of
+// which none is left for the next 3540 seconds. Where the store fails, and the
+// Keystore lets requests pass unchecked (keystore.LimitsOpen), they have no such
+// fields, and Result.LimitsUnchecked says so to the handler.
 //
 // # Throttling
 //

@@ -16,7 +16,7 @@ func TestDocumentation(t *testing.T) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Options]()) {
 		assert.Contains(t, string(page), "| `"+f.Name+"` |")
 	}
-	for _, code := range []string{CodeMissingCredentials, CodeInvalidRequest, CodeInvalidToken, CodeInsufficientScope, CodeThrottled, CodeMisconfigured, CodeUnavailable} {
+	for _, code := range []string{CodeMissingCredentials, CodeInvalidRequest, CodeInvalidToken, CodeInsufficientScope, CodeThrottled, CodeRateLimited, CodeMisconfigured, CodeUnavailable} {
 		assert.Contains(t, string(page), "| `"+code+"` |")
 	}
 }

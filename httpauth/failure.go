@@ -3,7 +3,6 @@ package httpauth
 import (
 	"encoding/json"
 	"errors"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ type Failure struct {
 	Code       string        // the member code of the problem
 	Detail     string        // for whoever sent the request
 	Missing    []string      // scopes that the key lacks, with 403
+	Exceeded   []string      // names of the limits that leave too little, with 429 of CodeRateLimited
 	RetryAfter time.Duration // with 429 and 503
 
 	err error // of the Keystore
@@ -31,7 +31,8 @@ const (
 	CodeInvalidRequest     = "invalid_request"     // 400
 	CodeInvalidToken       = "invalid_token"       // 401
 	CodeInsufficientScope  = "insufficient_scope"  // 403
-	CodeThrottled          = "throttled"           // 429
+	CodeThrottled          = "throttled"           // 429: the client's address
+	CodeRateLimited        = "rate_limited"        // 429: the key
 	CodeMisconfigured      = "misconfigured"       // 500
 	CodeUnavailable        = "unavailable"         // 503
 )
@@ -78,6 +79,8 @@ func throttled(wait time.Duration) *Failure {
 func (a *Auth) failed(err error) *Failure {
 	f := &Failure{err: err}
 	var scopes *keystore.ScopeError
+	var limited *keystore.RateLimitError
+	var lookup *keystore.LookupError
 	switch {
 	case errors.Is(err, keystore.ErrUnauthenticated):
 		f.Status, f.Code, f.Detail = http.StatusUnauthorized, CodeInvalidToken, "The API key is not valid."
@@ -87,6 +90,11 @@ func (a *Auth) failed(err error) *Failure {
 	case errors.As(err, &scopes):
 		f.Status, f.Code, f.Missing = http.StatusForbidden, CodeInsufficientScope, scopes.Missing
 		f.Detail = "The API key lacks a scope that this needs: " + strings.Join(scopes.Missing, ", ") + "."
+	case errors.As(err, &limited):
+		f.Status, f.Code, f.Exceeded, f.RetryAfter = http.StatusTooManyRequests, CodeRateLimited, limited.Exceeded(), limited.RetryAfter
+		f.Detail = "The API key has used up what its limits allow for now: " + strings.Join(f.Exceeded, ", ") + "."
+	case errors.As(err, &lookup) && lookup.Reason == keystore.ReasonInvalidCost:
+		f.Status, f.Code, f.Detail = http.StatusInternalServerError, CodeMisconfigured, "The server asks a price that the limits of the API key never allow."
 	case errors.Is(err, keystore.ErrInvalid):
 		f.Status, f.Code, f.Detail = http.StatusInternalServerError, CodeMisconfigured, "The server asks for a scope that no key can have."
 	default:
@@ -116,8 +124,9 @@ func state(err error, otherwise string) string {
 }
 
 // Refuse answers a request with an error of Check: the status, WWW-Authenticate,
-// Retry-After, Cache-Control: no-store, and problem details, without a body where
-// the method is HEAD. An error of a Keystore is answered as Check would, and one
+// Retry-After, where a limit is spent the fields that say how all of them stand,
+// Cache-Control: no-store, and problem details, without a body where the method is
+// HEAD. An error of a Keystore is answered as Check would, and one
 // that is neither as 503.
 func (a *Auth) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var f *Failure
@@ -129,7 +138,11 @@ func (a *Auth) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if f.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(f.RetryAfter.Seconds())), 10))
+		h.Set("Retry-After", strconv.FormatInt(wholeSeconds(f.RetryAfter), 10))
+	}
+	var limited *keystore.RateLimitError
+	if errors.As(f.err, &limited) {
+		a.setLimitFields(h, limited.Limits, exceeded(limited))
 	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/problem+json")
@@ -159,14 +172,19 @@ func (a *Auth) challenge(f *Failure) string {
 // problem is the body (RFC 9457). With type about:blank the title is the
 // status' phrase.
 func (f *Failure) problem() []byte {
+	kind, title := "about:blank", http.StatusText(f.Status)
+	if len(f.Exceeded) > 0 {
+		kind, title = quotaExceeded, "Quota Exceeded"
+	}
 	body, err := json.Marshal(struct {
-		Type    string   `json:"type"`
-		Title   string   `json:"title"`
-		Status  int      `json:"status"`
-		Detail  string   `json:"detail"`
-		Code    string   `json:"code"`
-		Missing []string `json:"missing_scopes,omitempty"`
-	}{"about:blank", http.StatusText(f.Status), f.Status, f.Detail, f.Code, f.Missing})
+		Type     string   `json:"type"`
+		Title    string   `json:"title"`
+		Status   int      `json:"status"`
+		Detail   string   `json:"detail"`
+		Code     string   `json:"code"`
+		Missing  []string `json:"missing_scopes,omitempty"`
+		Exceeded []string `json:"violated-policies,omitempty"`
+	}{kind, title, f.Status, f.Detail, f.Code, f.Missing, f.Exceeded})
 	if err != nil { // strings and numbers always marshal
 		panic(err)
 	}

@@ -47,6 +47,18 @@ type Options struct {
 	// RetryAfter is sent with 503, in whole seconds, at least one. Default 5 s.
 	RetryAfter time.Duration
 
+	// Cost is how much a request spends of the limits of its key: 1 to
+	// keystore.MaxCost; 0 counts as 1. It is asked once for each request whose key is
+	// looked up, before it is known to be good. What a key's limits never allow is
+	// answered 500: a Cost that a client can choose must be bounded. nil: 1.
+	Cost func(*http.Request) int64
+	// RateLimitFields sends RateLimit and RateLimit-Policy (see the package's
+	// comment) also where the request passes. 429 has them in any case.
+	RateLimitFields bool
+	// LegacyRateLimitFields sends X-RateLimit-Limit, X-RateLimit-Remaining and
+	// X-RateLimit-Reset wherever the fields of RateLimitFields are sent.
+	LegacyRateLimitFields bool
+
 	// FailuresPerSecond is how many failed attempts a second a client address
 	// may go on making once FailureBurst of them are spent. Default 5; negative:
 	// nobody is throttled.
@@ -69,8 +81,9 @@ type Options struct {
 	// Default X-Forwarded-For.
 	ForwardedHeader string
 
-	// Logger gets warnings: the store cannot be asked, a scope is malformed, an
-	// address is throttled, a proxy is not trusted. Default: discard.
+	// Logger gets warnings: the store cannot be asked, limits cannot be counted, a
+	// scope is malformed, a cost is too high, an address is throttled, a proxy is not
+	// trusted. Default: discard.
 	Logger *slog.Logger
 }
 

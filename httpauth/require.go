@@ -22,8 +22,8 @@ type Auth struct {
 	scheme     string   // of challenges
 	errMissing *Failure // 401 without credentials
 	throttle   *throttle
-	seed       maphash.Seed   // of admitted.credential
 	outages    rate.Sometimes // to log
+	unchecked  rate.Sometimes // to log
 	untrusted  sync.Once      // to log
 }
 
@@ -43,8 +43,8 @@ func New(ks *keystore.Keystore, o *Options) (*Auth, error) {
 		scheme:     "Bearer",
 		errMissing: missing(&opts),
 		throttle:   newThrottle(&opts),
-		seed:       maphash.MakeSeed(),
 		outages:    rate.Sometimes{Interval: time.Second},
+		unchecked:  rate.Sometimes{Interval: time.Second},
 	}
 	for _, name := range opts.Headers {
 		a.headers = append(a.headers, http.CanonicalHeaderKey(name))
@@ -60,10 +60,11 @@ func New(ks *keystore.Keystore, o *Options) (*Auth, error) {
 // handler finds the key by KeyFrom, and the context names the key as the actor
 // (keystore.WithActor) if it names none yet.
 //
-// Where Require stands within Require of the same Auth, the key is looked up once,
-// by the outer one; the inner one checks its scopes alone. A request that a handler
-// makes with the context of its own, and with another credential, is judged by
-// that; one without any, by the key of the context.
+// Where Require stands within Require, of this Auth or another one on the same
+// Keystore, the key is looked up once, by the outer one, which also spends of its
+// limits; the inner one checks its scopes alone. A request that a handler makes with
+// the context of its own, and with another credential, is judged by that; one
+// without any, by the key of the context if the Auth is the same.
 //
 // A malformed scope panics, as a malformed pattern does in http.ServeMux: it is a
 // fault of the program, to be seen when it starts.
@@ -97,14 +98,16 @@ func (a *Auth) Require(scopes ...string) func(http.Handler) http.Handler {
 // returns false.
 func (a *Auth) admit(w http.ResponseWriter, r *http.Request, scopes []string) (context.Context, bool) {
 	in := &admitted{Context: r.Context(), auth: a}
-	private, failure := a.check(r, scopes, in)
+	private, failure := a.check(r, keystore.LookupParams{Scopes: scopes}, in)
 	if failure != nil {
 		a.Refuse(w, r, failure)
 		return nil, false
 	}
-	if h := w.Header(); private && len(h["Cache-Control"]) == 0 {
-		h.Set("Cache-Control", "private") // the handler may say otherwise
+	h := w.Header() // of which the handler may say otherwise
+	if private && len(h["Cache-Control"]) == 0 {
+		h.Set("Cache-Control", "private")
 	}
+	a.SetLimitFields(h, in.result)
 	if keystore.ActorFrom(in) == "" {
 		return keystore.WithActor(in, in.result.Key.ID), true
 	}
@@ -113,23 +116,33 @@ func (a *Auth) admit(w http.ResponseWriter, r *http.Request, scopes []string) (c
 
 // Check looks up the key of a request. Any error is a *Failure, to be answered by
 // Refuse; a malformed scope is one with status 500. It is for what Require does not
-// fit: it sees to neither open paths nor StripCredential.
+// fit: it sees to neither open paths nor StripCredential nor the fields of limits.
+// Each Check outside Require spends of the limits of the key.
 func (a *Auth) Check(r *http.Request, scopes ...string) (keystore.Result, error) {
+	return a.CheckWith(r, keystore.LookupParams{Scopes: scopes})
+}
+
+// CheckWith is Check with parameters. A Cost that is not 0 takes the place of that of
+// Options.Cost.
+func (a *Auth) CheckWith(r *http.Request, p keystore.LookupParams) (keystore.Result, error) {
 	var in admitted
-	if _, failure := a.check(r, scopes, &in); failure != nil {
+	if _, failure := a.check(r, p, &in); failure != nil {
 		return keystore.Result{}, failure
 	}
 	return in.result, nil
 }
 
+// seed is of admitted.credential.
+var seed = maphash.MakeSeed()
+
 // check writes what it found to in. private is as of credential; within another
 // Require that one has seen to it.
-func (a *Auth) check(r *http.Request, scopes []string, in *admitted) (private bool, failure *Failure) {
+func (a *Auth) check(r *http.Request, p keystore.LookupParams, in *admitted) (private bool, failure *Failure) {
 	ctx := r.Context()
 	token, private, failure := a.credential(r)
-	credential := maphash.String(a.seed, token)
-	if outer, ok := ctx.Value(admittedKey{}).(*admitted); ok && outer.auth == a && (failure == a.errMissing || credential == outer.credential) {
-		if err := outer.result.Key.CheckScopes(scopes...); err != nil {
+	credential := maphash.String(seed, token)
+	if outer, ok := ctx.Value(admittedKey{}).(*admitted); ok && outer.covers(a, credential, failure) {
+		if err := outer.result.Key.CheckScopes(p.Scopes...); err != nil {
 			return false, a.refused(ctx, err)
 		}
 		in.result, in.credential = outer.result, outer.credential
@@ -142,13 +155,21 @@ func (a *Auth) check(r *http.Request, scopes []string, in *admitted) (private bo
 	if failure != nil {
 		return false, failure
 	}
-	result, err := a.ks.LookupWith(ctx, token, keystore.LookupParams{Scopes: scopes})
+	if p.Cost == 0 && a.opts.Cost != nil {
+		p.Cost = a.opts.Cost(r)
+	}
+	result, err := a.ks.LookupWith(ctx, token, p)
 	if err != nil {
 		failure = a.refused(ctx, err)
 		if failure.Code == CodeInvalidToken && a.throttle.spend(client) {
 			a.opts.Logger.WarnContext(ctx, "httpauth: too many failed attempts, the client is throttled", "client", client)
 		}
 		return false, failure
+	}
+	if result.LimitsUnchecked {
+		a.unchecked.Do(func() {
+			a.opts.Logger.WarnContext(ctx, "httpauth: requests pass whose limits cannot be counted", "key", result.Key.ID)
+		})
 	}
 	in.result, in.credential = result, credential
 	return private, nil
@@ -173,6 +194,15 @@ type admitted struct {
 	auth       *Auth
 	result     keystore.Result
 	credential uint64 // a hash of it, which tells nothing without the seed
+}
+
+// covers reports whether a request with this credential, or with the refusal that it
+// has none, was looked up already. Once more would spend of its limits twice.
+func (c *admitted) covers(a *Auth, credential uint64, refusal *Failure) bool {
+	if refusal != nil {
+		return refusal == a.errMissing && c.auth == a
+	}
+	return credential == c.credential && c.auth.ks == a.ks
 }
 
 type admittedKey struct{}
