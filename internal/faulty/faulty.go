@@ -15,7 +15,7 @@ import (
 // Method names a method of the backend.
 type Method string
 
-// The methods of backend.Backend and backend.Watcher.
+// The methods of backend.Backend, Watcher, Counter and Meter.
 const (
 	Create Method = "Create"
 	Get    Method = "Get"
@@ -26,13 +26,22 @@ const (
 	Purge  Method = "Purge"
 	Close  Method = "Close"
 	Watch  Method = "Watch"
+
+	Spend       Method = "Spend"
+	Counts      Method = "Counts"
+	ResetCounts Method = "ResetCounts"
+	PurgeCounts Method = "PurgeCounts"
+
+	AddUsage   Method = "AddUsage"
+	Usage      Method = "Usage"
+	PurgeUsage Method = "PurgeUsage"
 )
 
 // Call is one call that a Plan judges.
 type Call struct {
 	Method Method
 	N      int    // 1 for the first call of the method
-	ID     string // of the record, where the method is about one
+	ID     string // of the key, or the subject of Usage, where the method is about one
 }
 
 // Plan chooses the fault of a call, nil for none. It is asked on the caller's
@@ -49,7 +58,7 @@ type Fault func(ctx context.Context, do Do) error
 type Do func(ctx context.Context) error
 
 // Backend is a wrapped backend, which counts its calls. It is also a
-// backend.Watcher if the inner backend is.
+// backend.Watcher, a backend.Counter and a backend.Meter if the inner backend is.
 type Backend interface {
 	backend.Backend
 	Calls(Method) int // so far, those that failed included
@@ -57,11 +66,7 @@ type Backend interface {
 
 // New wraps a backend. A nil plan lets every call through.
 func New(inner backend.Backend, plan Plan) Backend {
-	w := &wrapper{inner: inner, plan: plan, calls: make(map[Method]int)}
-	if watcher, ok := inner.(backend.Watcher); ok {
-		return &watchable{w, watcher}
-	}
-	return w
+	return extend(&wrapper{inner: inner, plan: plan, calls: make(map[Method]int)})
 }
 
 type wrapper struct {
@@ -70,11 +75,6 @@ type wrapper struct {
 
 	mu    sync.Mutex
 	calls map[Method]int
-}
-
-type watchable struct {
-	*wrapper
-	watcher backend.Watcher
 }
 
 func (w *wrapper) Calls(m Method) int {
@@ -157,8 +157,4 @@ func (w *wrapper) Purge(ctx context.Context, now time.Time, limit int) (int, err
 
 func (w *wrapper) Close() error {
 	return runErr(context.Background(), w.fault(Close, ""), func(context.Context) error { return w.inner.Close() })
-}
-
-func (w *watchable) Watch(ctx context.Context) (<-chan string, error) {
-	return run(ctx, w.fault(Watch, ""), func(ctx context.Context) (<-chan string, error) { return w.watcher.Watch(ctx) })
 }

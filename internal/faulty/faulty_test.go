@@ -162,8 +162,128 @@ func TestAWrapperWatchesIfTheInnerBackendDoes(t *testing.T) {
 	for range changes { // until it is closed
 	}
 
-	_, ok = faulty.New(struct{ backend.Backend }{inner}, nil).(backend.Watcher)
-	require.False(t, ok)
+}
+
+// TestAWrapperHasWhatTheInnerBackendHas goes through what a backend may have
+// beside the methods that it must have.
+func TestAWrapperHasWhatTheInnerBackendHas(t *testing.T) {
+	type (
+		b = backend.Backend
+		w = backend.Watcher
+		c = backend.Counter
+		m = backend.Meter
+	)
+	inner := memory.New()
+	for _, backends := range []b{
+		struct{ b }{inner},
+		struct {
+			b
+			w
+		}{inner, inner},
+		struct {
+			b
+			c
+		}{inner, inner},
+		struct {
+			b
+			m
+		}{inner, inner},
+		struct {
+			b
+			w
+			c
+		}{inner, inner, inner},
+		struct {
+			b
+			w
+			m
+		}{inner, inner, inner},
+		struct {
+			b
+			c
+			m
+		}{inner, inner, inner},
+		inner,
+	} {
+		has := func(x b) (has [3]bool) {
+			_, has[0] = x.(w)
+			_, has[1] = x.(c)
+			_, has[2] = x.(m)
+			return has
+		}
+		wrapped := faulty.New(backends, nil)
+		require.Equal(t, has(backends), has(wrapped))
+		if _, err := wrapped.Get(t.Context(), "a"); !errors.Is(err, backend.ErrNotFound) {
+			t.Error(err)
+		}
+		require.Equal(t, 1, wrapped.Calls(faulty.Get))
+	}
+}
+
+func TestCountsAndUsageFailAsScripted(t *testing.T) {
+	inner, late := memory.New(), faulty.Late{}
+	store := faulty.New(inner, func(c faulty.Call) faulty.Fault {
+		switch {
+		case c.Method == faulty.Spend && c.ID == "late", c.Method == faulty.AddUsage && c.N == 1:
+			return late.Delay(errInjected)
+		case c.N == 1:
+			return faulty.LoseReply(errInjected)
+		}
+		return nil
+	})
+	counter, meter := store.(backend.Counter), store.(backend.Meter)
+	day := time.Unix(86400, 0).UTC()
+	window := backend.Window{Name: "w", Length: time.Second, Start: day, Max: 10}
+	counts := func(id string) int64 {
+		t.Helper()
+		counts, err := inner.Counts(t.Context(), id, []backend.Window{window})
+		require.NoError(t, err)
+		return counts[0]
+	}
+	spend := backend.Spend{ID: "a", Cost: 2, Windows: []backend.Window{window}}
+	spent, err := counter.Spend(t.Context(), spend)
+	require.ErrorIs(t, err, errInjected)
+	require.Zero(t, spent)
+	require.Equal(t, int64(2), counts("a"))
+	spent, err = counter.Spend(t.Context(), spend)
+	require.NoError(t, err)
+	require.Equal(t, backend.Spent{OK: true, Counts: []int64{2}}, spent)
+
+	spend.ID = "late"
+	_, err = counter.Spend(t.Context(), spend)
+	require.ErrorIs(t, err, errInjected)
+	additions := []backend.Addition{{Subject: "s", Day: day, Counts: map[string]int64{"a": 3}, PurgeAt: day}}
+	require.ErrorIs(t, meter.AddUsage(t.Context(), additions), errInjected)
+	require.Zero(t, counts("late"))
+	clear(spend.Windows)
+	clear(additions[0].Counts)
+	clear(additions)
+	require.Equal(t, 2, late.Deliver())
+	require.Equal(t, int64(2), counts("late"))
+
+	_, err = meter.Usage(t.Context(), "s", day, day.Add(time.Hour))
+	require.ErrorIs(t, err, errInjected)
+	tallies, err := meter.Usage(t.Context(), "s", day, day.Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, []backend.Tally{{Day: day, Counts: map[string]int64{"a": 3}}}, tallies)
+
+	_, err = counter.Counts(t.Context(), "a", []backend.Window{window})
+	require.ErrorIs(t, err, errInjected)
+	require.ErrorIs(t, counter.ResetCounts(t.Context(), "a"), errInjected)
+	require.Zero(t, counts("a"))
+	_, err = counter.PurgeCounts(t.Context(), window.End(), 9)
+	require.ErrorIs(t, err, errInjected)
+	require.Zero(t, counts("late"))
+	_, err = meter.PurgeUsage(t.Context(), day, 9)
+	require.ErrorIs(t, err, errInjected)
+	n, err := meter.PurgeUsage(t.Context(), day, 9)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	for method, n := range map[faulty.Method]int{
+		faulty.Spend: 3, faulty.Counts: 1, faulty.ResetCounts: 1, faulty.PurgeCounts: 1, faulty.AddUsage: 1, faulty.Usage: 2, faulty.PurgeUsage: 2,
+	} {
+		require.Equal(t, n, store.Calls(method), method)
+	}
 }
 
 func TestAWrapperIsSafeForConcurrentUse(t *testing.T) {
