@@ -83,9 +83,13 @@ func (c *client) Touch(ctx context.Context, used map[string]time.Time) error {
 
 // Purge implements [backend.Backend].
 func (c *client) Purge(ctx context.Context, now time.Time, limit int) (int, error) {
+	return c.purge(ctx, "/v1/purge", now, limit)
+}
+
+func (c *client) purge(ctx context.Context, path string, now time.Time, limit int) (int, error) {
 	t, err := envelope.TimeOf(now)
 	if err != nil {
 		return 0, notApplied{err}
 	}
-	return call[int](ctx, c, "/v1/purge", purge{Now: t, Limit: limit})
+	return call[int](ctx, c, path, purge{Now: t, Limit: limit})
 }

@@ -35,7 +35,8 @@ type client struct {
 }
 
 // Open returns a handle on the store that a server has at path. It is a
-// [backend.Watcher] if the store is one, and has a method Backup if the store has.
+// [backend.Watcher] if the store is one, a [backend.Counter] and a [backend.Meter]
+// if the store is both, and has a method Backup if the store has.
 // Errors: [ErrNoServer]; one that says what is wrong where a server is there that
 // does not answer within 10 s, or is of another version. No error holds the path.
 func Open(path string) (backend.Backend, error) { return open(context.Background(), path) }
@@ -61,41 +62,8 @@ func open(ctx context.Context, path string) (backend.Backend, error) {
 		return nil, fmt.Errorf("socket: the server speaks version %d of the protocol, and this program version %d: use the program of the server's version", h.Protocol, protocol)
 	}
 	c.server = h.Server
-	switch {
-	case h.Watch && h.Backup:
-		return watchableWithBackup{c, watching{c}, backingUp{c}}, nil
-	case h.Watch:
-		return watchable{c, watching{c}}, nil
-	case h.Backup:
-		return withBackup{c, backingUp{c}}, nil
-	}
-	return c, nil
+	return c.handle(h), nil
 }
-
-// What Open returns, by what the store can do.
-type (
-	watchable struct {
-		*client
-		watching
-	}
-	withBackup struct {
-		*client
-		backingUp
-	}
-	watchableWithBackup struct {
-		*client
-		watching
-		backingUp
-	}
-)
-
-var (
-	_ backend.Backend = (*client)(nil)
-	_ backend.Watcher = watchable{}
-	_ backend.Watcher = watchableWithBackup{}
-	_ backupper       = withBackup{}
-	_ backupper       = watchableWithBackup{}
-)
 
 // served is what Open returns, whatever else it is.
 type served interface{ serverID() string }

@@ -3,8 +3,9 @@
 // command-line tool in.
 //
 // The protocol is HTTP/1.1. POST /hello answers a [hello] as CBOR (RFC 8949); each
-// method of [backend.Backend] but Close is a POST below /v1/, with its arguments in
-// the body and a [reply] as the answer. /v1/watch and /v1/backup answer a sequence
+// method of [backend.Backend] but Close, and those of [backend.Counter] and
+// [backend.Meter] where the store has them, is a POST below /v1/, with its arguments
+// in the body and a [reply] as the answer. /v1/watch and /v1/backup answer a sequence
 // of CBOR items that ends with the connection or says itself that it is complete.
 //
 // Who may open the socket may do what the methods do: read and change every record,

@@ -28,14 +28,17 @@ type handler struct {
 // Handler serves the store to clients that [Open] makes. changed, if not nil, is
 // called with the id of a record after a Create, Update or Delete that may have
 // changed it, and before the client hears of it; its context does not end when
-// the client goes away. The ids that a Purge deletes are left to [backend.Watcher].
+// the client goes away. The ids that a Purge deletes are left to [backend.Watcher],
+// and counts, which nobody caches, need no word.
 func Handler(b backend.Backend, changed func(ctx context.Context, id string)) http.Handler {
 	if changed == nil {
 		changed = func(context.Context, string) {}
 	}
 	_, watches := b.(backend.Watcher)
 	_, backs := b.(backupper)
-	h := &handler{b, changed, hello{Protocol: protocol, Server: rand.Text(), Watch: watches, Backup: backs}}
+	counts, isCounter := b.(backend.Counter)
+	tallies, isMeter := b.(backend.Meter)
+	h := &handler{b, changed, hello{Protocol: protocol, Server: rand.Text(), Watch: watches, Backup: backs, Counter: isCounter, Meter: isMeter}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /hello", h.greet)
 	mux.HandleFunc("POST /v1/create", answer(true, h.create))
@@ -47,6 +50,19 @@ func Handler(b backend.Backend, changed func(ctx context.Context, id string)) ht
 	mux.HandleFunc("POST /v1/purge", answer(false, h.purge))
 	mux.HandleFunc("POST /v1/watch", h.watch)
 	mux.HandleFunc("POST /v1/backup", h.backup)
+	if isCounter {
+		c := counter{counts}
+		mux.HandleFunc("POST /v1/spend", answer(true, c.spend))
+		mux.HandleFunc("POST /v1/counts", answer(true, c.counts))
+		mux.HandleFunc("POST /v1/reset_counts", answer(true, c.reset))
+		mux.HandleFunc("POST /v1/purge_counts", answer(false, c.purge))
+	}
+	if isMeter {
+		m := meter{tallies}
+		mux.HandleFunc("POST /v1/add_usage", answer(false, m.add))
+		mux.HandleFunc("POST /v1/usage", answer(true, m.usage))
+		mux.HandleFunc("POST /v1/purge_usage", answer(false, m.purge))
+	}
 	return mux
 }
 
@@ -96,7 +112,7 @@ func send(w http.ResponseWriter, value any) {
 }
 
 // errArguments refuses what no driver need cope with.
-var errArguments = errors.New("a limit is out of range")
+var errArguments = errors.New("an argument is out of range")
 
 func (h *handler) create(ctx context.Context, r record) (none, error) {
 	return h.write(ctx, r.ID, h.b.Create(ctx, r.backend()))

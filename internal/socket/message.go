@@ -16,7 +16,8 @@ const (
 	maxRequest = 256 << 10 // bytes; a record has 64 KiB of data, and Touch sends chunkOfTouch ids
 	maxReply   = 128 << 20 // bytes; a page of 1000 records of 64 KiB has half of it
 
-	chunkOfTouch = 1000 // ids
+	chunkOfTouch     = 1000 // ids
+	chunkOfAdditions = 100  // of 2.5 KB at most
 )
 
 // hello is what a server says of itself. Later versions may add fields.
@@ -25,6 +26,8 @@ type hello struct {
 	Server   string `cbor:"2,keyasint"` // random, another one for each server
 	Watch    bool   `cbor:"3,keyasint"` // the store is a backend.Watcher
 	Backup   bool   `cbor:"4,keyasint"` // the store has a backup of its own
+	Counter  bool   `cbor:"5,keyasint"` // the store is a backend.Counter
+	Meter    bool   `cbor:"6,keyasint"` // the store is a backend.Meter
 }
 
 // reply is the answer to a call: a failure, or what the method returns.
@@ -46,7 +49,7 @@ type record struct {
 	Revision          uint64
 }
 
-// purge are the arguments of Purge.
+// purge are the arguments of Purge, and of those for counts and usage.
 type purge struct {
 	_     struct{} `cbor:",toarray"`
 	Now   envelope.Time
