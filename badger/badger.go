@@ -214,6 +214,7 @@ func newBackend(db *badgerdb.DB, owned bool, o *Options) (*Backend, error) {
 		log:     o.Logger.With("package", "badger"),
 		closing: make(chan struct{}),
 	}
+	b.spends.wake, b.spends.stop = make(chan struct{}, 1), make(chan struct{})
 	b.shared = attach(b.id)
 	if err := b.shared.load(db, b.keys); err != nil {
 		detach(b.id)
@@ -231,6 +232,7 @@ func (b *Backend) Close() (err error) {
 	b.closeOnce.Do(func() {
 		close(b.closing)
 		b.calls.Lock() // for good: see enter
+		close(b.spends.stop)
 		b.background.Wait()
 		detach(b.id)
 		if b.owned {

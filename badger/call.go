@@ -121,7 +121,11 @@ func (b *Backend) write(ctx context.Context, share share, fn change, ids ...stri
 	_, err = await(ctx, unknownOutcome, func() (struct{}, error) {
 		defer b.calls.RUnlock()
 		defer unlock()
-		return struct{}{}, b.commit(ctx, share, fn)
+		// Only now, so that at most one write per lock is under way after the check.
+		if err := b.space.check(share); err != nil {
+			return struct{}{}, refused(err)
+		}
+		return struct{}{}, b.commit(ctx, fn)
 	})
 	return err
 }
@@ -130,13 +134,9 @@ func (b *Backend) write(ctx context.Context, share share, fn change, ids ...stri
 // writers that are not of this package.
 const maxTries = 10
 
-func (b *Backend) commit(ctx context.Context, share share, fn change) error {
+func (b *Backend) commit(ctx context.Context, fn change) error {
 	if b.shared.unfinished.Load() { // since the call was admitted
 		return refused(ErrUnfinishedRestore)
-	}
-	// Only now, so that at most one write per lock is under way after the check.
-	if err := b.space.check(share); err != nil {
-		return refused(err)
 	}
 	b.shared.writing.Add(1)
 	defer b.shared.writing.Add(-1)

@@ -96,29 +96,24 @@ func (c *counts) of(w window) int64 {
 // has reports whether the spend is among the last ones.
 func (c *counts) has(spendID uint64) bool { return hasID(c.spends, spendID) }
 
-// add notes a spend. Of each limit the backend.KeptWindows windows that were last
-// spent in stay.
-func (c *counts) add(spendID uint64, cost int64, windows []window) {
+// add notes a spend and the windows that it was in, whose counts replace those
+// before. Of each limit the backend.KeptWindows windows that were last spent in stay.
+func (c *counts) add(spendID uint64, windows []counted) {
 	c.spends = withID(c.spends, spendID, backend.KeptSpends)
-	all := make([]counted, 0, len(windows)+len(c.windows))
-	for _, w := range windows {
-		all = append(all, counted{w, c.of(w) + cost})
-	}
 	for _, old := range c.windows {
-		newer := 0 // of the same limit
-		for _, w := range all {
+		newer := 0 // windows of its limit
+		for _, w := range windows {
 			if w.window == old.window {
-				newer = backend.KeptWindows // it has moved to the front
-			}
-			if w.ofLimit(old.window) {
+				newer = backend.KeptWindows // replaced
+			} else if w.ofLimit(old.window) {
 				newer++
 			}
 		}
 		if newer < backend.KeptWindows {
-			all = append(all, old)
+			windows = append(windows, old)
 		}
 	}
-	c.windows = all
+	c.windows = windows
 }
 
 // encode returns the stored form.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
 
@@ -19,40 +20,54 @@ import (
 type spends struct {
 	mu      sync.Mutex
 	waiting []*spending
-	leading bool // lead runs
+
+	start sync.Once
+	wake  chan struct{} // filled after something was added
+	stop  chan struct{} // closed when no call is left
+
+	checked time.Time // when there was room last
 }
+
+// roomHolds is how long spends go without looking for room again, which takes as long
+// as a fifth of a spend. Nobody fills the reserve so quickly.
+const roomHolds = time.Millisecond
 
 // spending is a spend on its way.
 type spending struct {
 	id      string
 	spendID uint64
 	cost    int64
-	windows []window
-	max     []int64 // of the windows
+	windows []limited
 
 	done  chan struct{} // closed when the following are set
 	spent backend.Spent
 	err   error
 }
 
-// add appends a spend to the queue. It reports whether lead must be started.
-func (q *spends) add(s *spending) (start bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, s)
-	start = !q.leading
-	q.leading = true
-	return start
+// limited is a window, and the most that may be spent in it.
+type limited struct {
+	window
+	max int64
 }
 
-// take removes up to limit spends from the queue. If there is none lead must end.
-func (q *spends) take(limit int) []*spending {
+// add appends a spend.
+func (q *spends) add(s *spending) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, s)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default: // it is full, and what is waiting will be looked at
+	}
+}
+
+// take appends the first spends to batch, which has room for them, and removes them.
+func (q *spends) take(batch []*spending) []*spending {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(limit, len(q.waiting))
-	batch := slices.Clone(q.waiting[:n])
+	n := min(cap(batch)-len(batch), len(q.waiting))
+	batch = append(batch, q.waiting[:n]...)
 	q.waiting = slices.Delete(q.waiting, 0, n)
-	q.leading = n > 0
 	return batch
 }
 
@@ -78,11 +93,7 @@ func newSpending(s backend.Spend) (*spending, error) {
 	case len(s.Windows) == 0 || len(s.Windows) > backend.MaxWindows:
 		return nil, errors.New("badger: a spend is of 1 to backend.MaxWindows windows")
 	}
-	own := &spending{
-		id: s.ID, spendID: s.SpendID, cost: s.Cost,
-		windows: make([]window, len(s.Windows)), max: make([]int64, len(s.Windows)),
-		done: make(chan struct{}),
-	}
+	own := &spending{id: s.ID, spendID: s.SpendID, cost: s.Cost, windows: make([]limited, len(s.Windows)), done: make(chan struct{})}
 	for i, w := range s.Windows {
 		stored, err := windowOf(w)
 		if err != nil {
@@ -91,10 +102,12 @@ func newSpending(s backend.Spend) (*spending, error) {
 		if w.Max < 1 || w.Max > backend.MaxCount {
 			return nil, errors.New("badger: the most that may be spent in a window is not 1 to backend.MaxCount")
 		}
-		if slices.ContainsFunc(own.windows[:i], stored.ofLimit) {
-			return nil, errors.New("badger: two windows of a spend have the same name and length")
+		for _, other := range own.windows[:i] {
+			if other.ofLimit(stored) {
+				return nil, errors.New("badger: two windows of a spend have the same name and length")
+			}
 		}
-		own.windows[i], own.max[i] = stored, w.Max
+		own.windows[i] = limited{stored, w.Max}
 	}
 	return own, nil
 }
@@ -109,9 +122,8 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	if err := b.enter(ctx); err != nil {
 		return backend.Spent{}, refused(err)
 	}
-	if b.spends.add(own) {
-		go b.lead()
-	}
+	b.spends.start.Do(func() { b.background.Go(b.lead) })
+	b.spends.add(own)
 	select {
 	case <-own.done:
 		return own.spent, own.err
@@ -129,15 +141,24 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	}
 }
 
-// lead makes the transactions of the queue until it is empty.
+// lead makes the transactions of the queue. It is one goroutine for all of them,
+// because a new one would have to grow its stack each time.
 func (b *Backend) lead() {
+	batch := make([]*spending, 0, chunkLen)
 	for {
-		batch := b.spends.take(chunkLen)
-		if len(batch) == 0 {
+		select {
+		case <-b.spends.wake:
+		case <-b.spends.stop:
 			return
 		}
-		slices.SortStableFunc(batch, func(x, y *spending) int { return cmp.Compare(x.id, y.id) })
-		b.spendTogether(batch)
+		for {
+			if batch = b.spends.take(batch[:0]); len(batch) == 0 {
+				break
+			}
+			slices.SortStableFunc(batch, func(x, y *spending) int { return cmp.Compare(x.id, y.id) })
+			b.spendTogether(batch)
+			clear(batch) // so that nothing of them is kept
+		}
 	}
 }
 
@@ -172,7 +193,13 @@ func (b *Backend) commitSpends(batch []*spending) error {
 		return refused(err)
 	}
 	defer unlock()
-	return b.commit(ctx, fullReserve, func(txn *badgerdb.Txn) (effect, error) {
+	if time.Since(b.spends.checked) > roomHolds {
+		if err := b.space.check(fullReserve); err != nil {
+			return refused(err)
+		}
+		b.spends.checked = time.Now()
+	}
+	return b.commit(ctx, func(txn *badgerdb.Txn) (effect, error) {
 		var all effect
 		for rest := batch; len(rest) > 0; {
 			n := 1
@@ -218,20 +245,22 @@ func (b *Backend) spendOf(txn *badgerdb.Txn, batch []*spending) (effect, error) 
 func (c *counts) spend(s *spending) bool {
 	s.spent, s.err = backend.Spent{OK: true, Counts: make([]int64, len(s.windows))}, nil
 	for i, w := range s.windows {
-		s.spent.Counts[i] = c.of(w)
+		s.spent.Counts[i] = c.of(w.window)
 	}
 	if c.has(s.spendID) {
 		return false
 	}
 	for i, count := range s.spent.Counts {
-		if s.cost > s.max[i]-count { // neither side can overflow
+		if s.cost > s.windows[i].max-count { // neither side can overflow
 			s.spent.OK = false
 			return false
 		}
 	}
-	for i := range s.spent.Counts {
+	spentIn := make([]counted, 0, len(s.windows)+len(c.windows))
+	for i, w := range s.windows {
 		s.spent.Counts[i] += s.cost
+		spentIn = append(spentIn, counted{w.window, s.spent.Counts[i]})
 	}
-	c.add(s.spendID, s.cost, s.windows)
+	c.add(s.spendID, spentIn)
 	return true
 }
