@@ -10,7 +10,7 @@ import (
 	"example.com/keystore/internal/envelope"
 )
 
-// change is a write of one record.
+// change is a write of one record, or of the counts of one key.
 //
 // go-redis is told not to repeat it, since only the driver knows what its answer
 // means after an attempt that got no reply: such an attempt may have been executed,
@@ -21,18 +21,23 @@ type change struct {
 	b *Backend
 	invocation
 	repeatable bool
+	answer     answer
 
 	open  atomic.Bool // whether an attempt is under way, or may have been executed
 	doubt error       // of the first attempt that may have been executed
 	err   error       // of the call, once it is settled
 }
 
+// answer makes the answer of the contract of the reply of a script. If there is a
+// doubt, an earlier attempt may have been executed.
+type answer func(reply any, doubt error) error
+
 // apply makes the change.
-func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation) error {
+func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation, a answer) error {
 	if err := b.enter(ctx); err != nil {
 		return refused(err)
 	}
-	c := &change{b: b, invocation: i, repeatable: repeatable}
+	c := &change{b: b, invocation: i, repeatable: repeatable, answer: a}
 	if repeatable {
 		if attempt := b.direct.begin(ctx); attempt != nil {
 			if c.attempt(attempt) {
@@ -64,10 +69,12 @@ func (c *change) attempt(ctx context.Context) bool {
 	}
 	// Each attempt has a message of its own: what the one before did may have been
 	// undone since, and then this one is another change.
-	c.args[messageArg] = messageEnd()
+	if c.script.tells {
+		c.args[messageArg] = messageEnd()
+	}
 	reply, err := c.run(ctx, c.b.client)
 	if err == nil {
-		c.err = c.answer(reply)
+		c.err = c.answer(reply, c.doubt)
 		return true
 	}
 	c.b.noAnswer(err)
@@ -111,28 +118,38 @@ func (c *change) abandon(ctx context.Context) error {
 	return refused(contextError(ctx))
 }
 
-// answer turns the reply of a script into the answer of the contract, which it is
-// not if an earlier attempt may have caused it.
-func (c *change) answer(reply any) error {
+// recordChanged is the answer of the scripts that write a record. What the reply
+// says is no answer if an earlier attempt may have caused it.
+func recordChanged(reply any, doubt error) error {
 	var err error
-	switch text, _ := reply.(string); {
-	case text == "ok", text == "none" && c.script == deleteScript:
+	switch text, _ := reply.(string); text {
+	case "ok":
 		return nil
-	case text == "none":
+	case "none":
 		err = errGone
-	case text == "exists":
+	case "exists":
 		err = backend.ErrExists
-	case text == "conflict":
+	case "conflict":
 		err = errConflict
-	case text == "version":
+	case "version":
 		err = refused(fmt.Errorf("redis: not changed: %w", envelope.ErrVersion))
-	case text == "malformed":
+	case "malformed":
 		err = refused(fmt.Errorf("redis: not changed: %w", envelope.ErrMalformed))
 	default:
-		return errors.New("redis: a script returned what it never does")
+		return errReply
 	}
-	if c.doubt != nil {
-		return unknownOutcome(c.doubt)
+	if doubt != nil {
+		return unknownOutcome(doubt)
 	}
 	return err
 }
+
+// recordDeleted is that of the script that deletes one.
+func recordDeleted(reply any, _ error) error {
+	if text, _ := reply.(string); text == "ok" || text == "none" {
+		return nil
+	}
+	return errReply
+}
+
+var errReply = errors.New("redis: a script returned what it never does")

@@ -334,7 +334,7 @@ func TestForgottenScripts(t *testing.T) {
 // The digests that are kept in the source are those that servers compute.
 func TestDigests(t *testing.T) {
 	client := clientOf(t, &goredis.Options{Addr: testserver.StartRedis(t).Addr()})
-	for _, name := range []string{"create", "update", "delete", "touch", "purge"} {
+	for _, name := range []string{"create", "update", "delete", "touch", "purge", "spend", "reset", "add", "forget"} {
 		sha1, err := client.ScriptLoad(testContext(t), redis.Source(name)).Result()
 		require.NoError(t, err)
 		assert.Equal(t, sha1, redis.Digest(name), "%s: cd redis/scripts && sha1sum *.lua >SHA1SUMS", name)

@@ -7,8 +7,8 @@ import (
 )
 
 // A store is 64 shards, so that it spreads over the masters of a cluster while
-// each record lies in one hash slot with its index entries. A record is in shard
-// CRC-32 (IEEE) of its id, modulo 64.
+// each record lies in one hash slot with its index entries and its counts. A record
+// is in shard CRC-32 (IEEE) of its id, modulo 64.
 //
 // The names of a shard begin with a hash tag, {namespace:i}: i is the smallest
 // decimal number for which the slot of shard n lies in [256n, 256n+255]. A cluster
@@ -26,6 +26,11 @@ type shard struct {
 	ids    string // ZSET of all ids, score 0
 	owners string // ZSET of owner, NUL, id; score 0
 	purge  string // ZSET of ids, by Unix milliseconds; keys that are never purged are not in it
+
+	counts  string // and the id: STRING, what is spent of the limits of a key
+	ends    string // ZSET of ids that have counts, by Unix seconds
+	tallies string // and tallyMember: STRING, what a subject used on a day
+	tallyAt string // ZSET of tallyMember, by Unix milliseconds; tallies that are never purged are not in it
 }
 
 // layout holds the names of a store.
@@ -43,7 +48,10 @@ func newLayout(namespace string) *layout {
 			continue
 		}
 		tag = "{" + tag + "}"
-		*s = shard{record: tag + ":k:", ids: tag + ":a", owners: tag + ":o", purge: tag + ":p"}
+		*s = shard{
+			record: tag + ":k:", ids: tag + ":a", owners: tag + ":o", purge: tag + ":p",
+			counts: tag + ":c:", ends: tag + ":ce", tallies: tag + ":u:", tallyAt: tag + ":up",
+		}
 		found++
 	}
 	return l
@@ -55,6 +63,12 @@ func (l *layout) shard(id string) *shard { return &l.shards[shardOf(id)] }
 
 // key is the name of a record.
 func (l *layout) key(id string) string { return l.shard(id).record + id }
+
+// tallyMember names a tally of a subject in its shard, which is that of the subject.
+// The day is counted from 1970.
+func tallyMember(subject string, day int64) string {
+	return strconv.FormatInt(day, 10) + ":" + subject
+}
 
 // ownerMember is what stands for a record in the owners of its shard.
 func ownerMember(owner, id string) string { return owner + "\x00" + id }

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -19,13 +18,35 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 	if err != nil {
 		return 0, refused(err)
 	}
+	return b.purge(ctx, limit, &purge{
+		times: func(s *shard) string { return s.purge },
+		until: scoreOf(until),
+		chunk: func(s *shard, ids []string) invocation {
+			return invocation{
+				script: purgeScript,
+				keys:   append([]string{s.ids, s.owners, s.purge}, prefixed(s.record, ids)...),
+				args:   append([]any{b.names.channel, messageEnd(), bytesOf(until)}, anys(ids)...),
+			}
+		},
+	})
+}
+
+// purge is the state of one Purge, of records, counts or tallies.
+type purge struct {
+	times   func(s *shard) string                       // ZSET by the time from which each may be deleted
+	until   string                                      // the score up to which that has come
+	chunk   func(s *shard, members []string) invocation // that deletes those of which it is so
+	left    [shardCount]int64                           // members at the head of the times that stay there
+	deleted int
+}
+
+func (b *Backend) purge(ctx context.Context, limit int, p *purge) (int, error) {
 	if err := b.enter(ctx); err != nil {
 		return 0, refused(err)
 	}
-	p := purge{b: b, now: until}
 	return await(ctx, b, endedDuring, func() (int, error) {
 		for p.deleted < limit {
-			more, err := p.round(ctx, limit-p.deleted)
+			more, err := p.round(ctx, b, limit-p.deleted)
 			switch {
 			case err != nil && b.isClosing():
 				return p.deleted, backend.ErrClosed
@@ -41,47 +62,33 @@ func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, err
 	})
 }
 
-// purge is the state of one Purge.
-type purge struct {
-	b       *Backend
-	now     envelope.Time
-	left    [shardCount]int64 // entries at the head of a shard's purge times that stay there
-	deleted int
-}
-
-// round deletes up to limit records, and reports whether there may be more.
-func (p *purge) round(ctx context.Context, limit int) (more bool, err error) {
-	due, err := p.due(ctx, limit)
+// round deletes up to limit of them, and reports whether there may be more.
+func (p *purge) round(ctx context.Context, b *Backend, limit int) (more bool, err error) {
+	due, err := p.due(ctx, b, limit)
 	if err != nil {
 		return false, err
 	}
 	var chunks []invocation
 	var shards []int
-	for n, ids := range due {
-		ids = ids[:min(len(ids), limit)]
-		if len(ids) == 0 {
+	for n, members := range due {
+		members = members[:min(len(members), limit)]
+		if len(members) == 0 {
 			continue
 		}
-		limit -= len(ids)
-		s := &p.b.names.shards[n]
-		c := invocation{script: purgeScript, keys: []string{s.ids, s.owners, s.purge}, args: []any{p.b.names.channel, messageEnd(), bytesOf(p.now)}}
-		for _, id := range ids {
-			c.keys = append(c.keys, s.record+id)
-			c.args = append(c.args, id)
-		}
-		chunks, shards = append(chunks, c), append(shards, n)
+		limit -= len(members)
+		chunks, shards = append(chunks, p.chunk(&b.names.shards[n], members)), append(shards, n)
 	}
 	if len(chunks) == 0 {
 		return false, nil
 	}
-	for n, cmd := range runAll(ctx, p.b.client, chunks) {
+	for n, cmd := range runAll(ctx, b.client, chunks) {
 		counts, cmdErr := cmd.Int64Slice()
 		switch {
 		case cmdErr != nil:
-			p.b.noAnswer(cmdErr)
+			b.noAnswer(cmdErr)
 			err = errors.Join(err, failed(cmdErr))
 		case len(counts) != 2:
-			err = errors.Join(err, errors.New("redis: a script returned what it never does"))
+			err = errors.Join(err, errReply)
 		default:
 			p.deleted += int(counts[0])
 			p.left[shards[n]] += counts[1]
@@ -90,25 +97,40 @@ func (p *purge) round(ctx context.Context, limit int) (more bool, err error) {
 	return err == nil, err
 }
 
-// due returns ids by shard whose purge time has come, as the index has it.
-func (p *purge) due(ctx context.Context, limit int) ([shardCount][]string, error) {
+// due returns members by shard whose time has come, as the index has it.
+func (p *purge) due(ctx context.Context, b *Backend, limit int) ([shardCount][]string, error) {
 	var due [shardCount][]string
-	pipe := p.b.client.Pipeline()
+	pipe := b.client.Pipeline()
 	var cmds [shardCount]*goredis.StringSliceCmd
-	to := strconv.FormatInt(p.now.Time().UnixMilli(), 10)
 	for n := range cmds {
-		cmds[n] = pipe.ZRangeByScore(ctx, p.b.names.shards[n].purge, &goredis.ZRangeBy{
-			Min: "-inf", Max: to, Offset: p.left[n], Count: int64(min(2*limit/shardCount+4, chunkLen)),
+		cmds[n] = pipe.ZRangeByScore(ctx, p.times(&b.names.shards[n]), &goredis.ZRangeBy{
+			Min: "-inf", Max: p.until, Offset: p.left[n], Count: int64(min(2*limit/shardCount+4, chunkLen)),
 		})
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for n, cmd := range cmds {
-		ids, err := cmd.Result()
+		members, err := cmd.Result()
 		if err != nil {
-			p.b.noAnswer(err)
+			b.noAnswer(err)
 			return due, failed(err)
 		}
-		due[n] = ids
+		due[n] = members
 	}
 	return due, nil
+}
+
+func prefixed(prefix string, members []string) []string {
+	keys := make([]string, len(members))
+	for i, m := range members {
+		keys[i] = prefix + m
+	}
+	return keys
+}
+
+func anys(members []string) []any {
+	args := make([]any, len(members))
+	for i, m := range members {
+		args[i] = m
+	}
+	return args
 }

@@ -33,7 +33,7 @@ func (b *Backend) Create(ctx context.Context, r backend.Record) error {
 		script: createScript,
 		keys:   []string{s.record + r.ID, s.ids, s.owners, s.purge},
 		args:   []any{b.names.channel, nil, r.ID, ownerMember(r.Owner, r.ID), score, value},
-	})
+	}, recordChanged)
 }
 
 // Update implements [backend.Backend]. It refuses data over 64 KiB. A record whose
@@ -52,7 +52,7 @@ func (b *Backend) Update(ctx context.Context, r backend.Record) error {
 		script: updateScript,
 		keys:   []string{s.record + r.ID, s.purge},
 		args:   []any{b.names.channel, nil, r.ID, bytesOf(r.Revision), bytesOf(r.Revision + 1), bytesOf(purgeAt), score, bytes.Clone(r.Data)}, // cloned, since the write may outlive the call
-	})
+	}, recordChanged)
 }
 
 // Delete implements [backend.Backend]. It also deletes a record that cannot be read.
@@ -63,7 +63,7 @@ func (b *Backend) Delete(ctx context.Context, id string) error {
 		script: deleteScript,
 		keys:   []string{s.record + id, s.ids, s.owners, s.purge},
 		args:   []any{b.names.channel, nil, id},
-	})
+	}, recordDeleted)
 }
 
 // Get implements [backend.Backend]. A record that is damaged or of a later version

@@ -15,6 +15,8 @@ import (
 var (
 	_ backend.Backend = (*Backend)(nil)
 	_ backend.Watcher = (*Backend)(nil)
+	_ backend.Counter = (*Backend)(nil)
+	_ backend.Meter   = (*Backend)(nil)
 )
 
 // Backend is a handle on a store. It is safe for concurrent use.

@@ -21,15 +21,25 @@ var scriptFiles embed.FS
 type script struct {
 	source string
 	sha1   string
+	tells  bool // watchers of the change of a record
 }
 
 var (
-	createScript = mustScript("create")
-	updateScript = mustScript("update")
-	deleteScript = mustScript("delete")
+	createScript = telling(mustScript("create"))
+	updateScript = telling(mustScript("update"))
+	deleteScript = telling(mustScript("delete"))
 	touchScript  = mustScript("touch")
 	purgeScript  = mustScript("purge")
+	spendScript  = mustScript("spend")
+	resetScript  = mustScript("reset")
+	addScript    = mustScript("add")
+	forgetScript = mustScript("forget")
 )
+
+func telling(s *script) *script {
+	s.tells = true
+	return s
+}
 
 func mustScript(name string) *script {
 	source, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
@@ -42,14 +52,14 @@ func mustScript(name string) *script {
 	}
 	for line := range strings.Lines(string(sums)) {
 		if sha1, found := strings.CutSuffix(strings.TrimSpace(line), "  "+name+".lua"); found {
-			return &script{string(source), sha1}
+			return &script{source: string(source), sha1: sha1}
 		}
 	}
 	panic("redis: no digest of script " + name)
 }
 
-// messageArg is where the scripts that change one record have what follows the id in
-// the message.
+// messageArg is where the scripts that tell of one record have what follows the id
+// in the message.
 const messageArg = 1
 
 // invocation is a script with what it is given.

@@ -35,22 +35,29 @@ func (b *Backend) Touch(ctx context.Context, used map[string]time.Time) error {
 		return refused(err)
 	}
 	_, err := await(ctx, b, endedDuring, func() (struct{}, error) {
-		return struct{}{}, b.touch(ctx, chunks)
+		return struct{}{}, b.runChunks(ctx, chunks, func(any) error { return nil })
 	})
 	return err
 }
 
-// touch sends the chunks, and those again that failed. To repeat one is safe.
-func (b *Backend) touch(ctx context.Context, chunks []invocation) error {
+// runChunks runs all of them, and those again that failed, which must be safe. What
+// take says of a reply is returned when all have one.
+func (b *Backend) runChunks(ctx context.Context, chunks []invocation, take func(reply any) error) error {
+	var taken error
 	for try := 1; len(chunks) > 0; try++ {
 		var rest []invocation
 		var failure error
 		hopeless := false
 		for n, cmd := range runAll(ctx, b.client, chunks) {
-			if err := cmd.Err(); err != nil {
+			reply, err := cmd.Result()
+			if err != nil {
 				b.noAnswer(err)
 				rest, failure = append(rest, chunks[n]), err
 				hopeless = hopeless || certain(err) && !worthRetrying(err)
+				continue
+			}
+			if err := take(reply); err != nil {
+				taken = err
 			}
 		}
 		if chunks = rest; failure != nil && (hopeless || !b.pause(ctx, try)) {
@@ -60,5 +67,5 @@ func (b *Backend) touch(ctx context.Context, chunks []invocation) error {
 			return withEnd(ctx, failed(failure))
 		}
 	}
-	return nil
+	return taken
 }

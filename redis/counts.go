@@ -1,0 +1,202 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"example.com/keystore/backend"
+)
+
+// Spend implements [backend.Counter]. It refuses what is beyond the limits of the
+// contract, and windows that begin after the year 285 million. Counts that are
+// damaged are an error until ResetCounts.
+//
+// It is sent again until there is a reply, as long as a write is. A key that others
+// spend from more than 64 times meanwhile may be counted twice for it.
+func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, error) {
+	if err := checkSpend(s); err != nil {
+		return backend.Spent{}, refused(err)
+	}
+	args := make([]any, 0, 3+3*len(s.Windows))
+	args = append(args, s.ID, bytesOf(s.SpendID), s.Cost)
+	for _, w := range s.Windows {
+		args = append(args, ";"+kindOf(w), w.Start.Unix(), w.Max)
+	}
+	names := b.names.shard(s.ID)
+	var spent backend.Spent
+	err := b.apply(ctx, true, invocation{
+		script: spendScript,
+		keys:   []string{names.counts + s.ID, names.ends},
+		args:   args,
+	}, func(reply any, doubt error) (err error) {
+		spent, err = spentOf(reply, len(s.Windows), doubt)
+		return err
+	})
+	if err != nil {
+		return backend.Spent{}, err // and not spent, which an attempt may yet write to
+	}
+	return spent, nil
+}
+
+// spentOf makes the answer of a reply, whatever became of earlier attempts: the
+// script knows them by their id.
+func spentOf(reply any, windows int, doubt error) (backend.Spent, error) {
+	if reply == "damaged" {
+		if doubt != nil {
+			return backend.Spent{}, unknownOutcome(doubt)
+		}
+		return backend.Spent{}, refused(fmt.Errorf("redis: nothing spent: the counts of the key are %w", errPacked))
+	}
+	numbers, _ := reply.([]any)
+	if len(numbers) != 1+windows {
+		return backend.Spent{}, errReply
+	}
+	counts := make([]int64, 0, windows)
+	for _, v := range numbers[1:] {
+		n, ok := v.(int64)
+		if !ok || n < 0 {
+			return backend.Spent{}, errReply
+		}
+		counts = append(counts, n)
+	}
+	switch numbers[0] {
+	case int64(0), int64(1):
+		return backend.Spent{OK: numbers[0] == int64(1), Counts: counts}, nil
+	}
+	return backend.Spent{}, errReply
+}
+
+// Counts implements [backend.Counter].
+func (b *Backend) Counts(ctx context.Context, id string, windows []backend.Window) ([]int64, error) {
+	key := b.names.shard(id).counts + id
+	return read(ctx, b, func() ([]int64, error) {
+		value, err := b.client.Get(ctx, key).Result()
+		switch {
+		case errors.Is(err, goredis.Nil):
+			return make([]int64, len(windows)), nil
+		case err != nil:
+			return nil, failed(err)
+		}
+		all, err := countsOf(value)
+		if err != nil {
+			return nil, err
+		}
+		counts := make([]int64, len(windows))
+		for i, w := range windows {
+			counts[i] = all[windowKey{kindOf(w), w.Start.Unix()}]
+		}
+		return counts, nil
+	})
+}
+
+// windowKey tells one window of a key from another.
+type windowKey struct {
+	kind  string
+	start int64
+}
+
+// kindOf stands for the windows of a name and length.
+func kindOf(w backend.Window) string {
+	return w.Name + "/" + strconv.FormatInt(int64(w.Length/time.Second), 10)
+}
+
+// countsOf reads what is stored of a key. Its entries are "day/86400" followed by
+// ",1700006400=12" for each window, of which the one that was spent in last is first.
+func countsOf(value string) (map[windowKey]int64, error) {
+	damaged := fmt.Errorf("redis: the counts of the key are %w", errPacked)
+	p, err := unpack(value)
+	if err != nil {
+		return nil, damaged
+	}
+	counts := make(map[windowKey]int64)
+	for _, entry := range p.entries {
+		kind, windows, _ := strings.Cut(entry, ",")
+		for _, w := range strings.Split(windows, ",") {
+			text, count, ok := cutCount(w)
+			start, sound := decimal(text)
+			if !ok || !sound {
+				return nil, damaged
+			}
+			counts[windowKey{kind, start}] = count
+		}
+	}
+	return counts, nil
+}
+
+// ResetCounts implements [backend.Counter]. It is not repeated when it gets no reply,
+// and its outcome is unknown then: spends of others could have come between.
+func (b *Backend) ResetCounts(ctx context.Context, id string) error {
+	s := b.names.shard(id)
+	return b.apply(ctx, false, invocation{
+		script: resetScript,
+		keys:   []string{s.counts + id, s.ends},
+		args:   []any{id},
+	}, func(reply any, _ error) error {
+		if reply != "ok" {
+			return errReply
+		}
+		return nil
+	})
+}
+
+// PurgeCounts implements [backend.Counter]. It works in chunks of at most 128 keys of
+// one shard, and passes over counts that are damaged.
+func (b *Backend) PurgeCounts(ctx context.Context, now time.Time, limit int) (int, error) {
+	until := strconv.FormatInt(min(now.Unix(), maxExact), 10) // windows end at whole seconds
+	return b.purge(ctx, limit, &purge{
+		times: func(s *shard) string { return s.ends },
+		until: until,
+		chunk: func(s *shard, ids []string) invocation { return forget(s.ends, s.counts, until, ids) },
+	})
+}
+
+func forget(times, prefix, until string, members []string) invocation {
+	return invocation{
+		script: forgetScript,
+		keys:   append([]string{times}, prefixed(prefix, members)...),
+		args:   append([]any{until}, anys(members)...),
+	}
+}
+
+func checkSpend(s backend.Spend) error {
+	switch {
+	case !validID(s.ID):
+		return errors.New("redis: an id must be 1 to 64 of [0-9A-Za-z_-]")
+	case s.Cost < 1 || s.Cost > backend.MaxCount:
+		return errors.New("redis: a cost must be 1 to 1<<50")
+	case len(s.Windows) < 1 || len(s.Windows) > backend.MaxWindows:
+		return errors.New("redis: a spend must have 1 to 8 windows")
+	}
+	for i, w := range s.Windows {
+		if err := checkWindow(w); err != nil {
+			return err
+		}
+		for _, other := range s.Windows[:i] {
+			if other.Name == w.Name && other.Length == w.Length {
+				return errors.New("redis: two windows of a spend have the same name and length")
+			}
+		}
+	}
+	return nil
+}
+
+func checkWindow(w backend.Window) error {
+	const allowed = "0123456789abcdefghijklmnopqrstuvwxyz_-"
+	switch {
+	case w.Name == "" || len(w.Name) > backend.MaxWindowName || strings.Trim(w.Name, allowed) != "":
+		return errors.New("redis: the name of a window must be 1 to 32 of [a-z0-9_-]")
+	case w.Length < time.Second || w.Length%time.Second != 0:
+		return errors.New("redis: the length of a window must be whole seconds, at least one")
+	case w.Start.Nanosecond() != 0 || w.Start.Unix() < 0 || w.Start.Unix() > maxExact/2:
+		return errors.New("redis: a window must start at a whole second, from 1970 to the year 142 million")
+	case w.Max < 1 || w.Max > backend.MaxCount:
+		return errors.New("redis: what a window may hold must be 1 to 1<<50")
+	}
+	return nil
+}
