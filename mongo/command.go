@@ -28,52 +28,80 @@ import (
 // durable is the write concern of every write.
 var durable = doc("w", "majority", "j", true)
 
-// statement is one update of one document; the filter holds _id and rev.
+// statement is one update of one document, which the filter names by _id.
 func statement(filter, change bson.D) bson.D { return doc("q", filter, "u", change) }
 
 // updates sends updates of single documents in one command, each of them on its
 // own, and returns how many found their document.
-func (b *Backend) updates(ctx context.Context, all ...bson.D) (int, error) {
-	return b.write(ctx, doc("update", b.keys.Name(), "updates", all, "ordered", false, "writeConcern", durable))
+func (b *Backend) updates(ctx context.Context, coll *mongo.Collection, all ...bson.D) (int, error) {
+	reply, err := b.write(ctx, doc("update", coll.Name(), "updates", all, "ordered", false, "writeConcern", durable))
+	return documentsFound(reply), err
+}
+
+// deletes removes single documents in one command, and returns how many it has.
+func (b *Backend) deletes(ctx context.Context, coll *mongo.Collection, filters ...bson.D) (int, error) {
+	all := make([]bson.D, len(filters))
+	for i, filter := range filters {
+		all[i] = doc("q", filter, "limit", 1)
+	}
+	reply, err := b.write(ctx, doc("delete", coll.Name(), "deletes", all, "ordered", false, "writeConcern", durable))
+	return documentsFound(reply), err
+}
+
+// upsert changes the document that the filter names by _id, or makes it, and
+// returns it as it is then. If it is there and does not meet the rest of the
+// filter, the error is a duplicate key.
+func (b *Backend) upsert(ctx context.Context, coll *mongo.Collection, filter, change bson.D) (bson.Raw, error) {
+	reply, err := b.write(ctx, doc("findAndModify", coll.Name(), "query", filter, "update", change, "upsert", true, "new", true, "writeConcern", durable))
+	if err != nil {
+		return nil, err
+	}
+	after, ok := reply.Lookup("value").DocumentOK()
+	if !ok {
+		return nil, errors.New("mongo: the server does not tell what it has written")
+	}
+	return after, nil
 }
 
 // writeTries is how often a write is sent while the server refuses it only for
 // the moment.
 const writeTries = 3
 
-// write sends a command until it was executed or may have been.
-func (b *Backend) write(ctx context.Context, command bson.D) (int, error) {
+// write sends a command until it was executed or may have been. With an error
+// too, it returns the reply, if there was one that counts documents.
+func (b *Backend) write(ctx context.Context, command bson.D) (bson.Raw, error) {
 	for try := 1; ; try++ {
-		n, err := b.writeOnce(ctx, command)
+		reply, err := b.writeOnce(ctx, command)
 		if err == nil || !passing(err) || try == writeTries || backoff(ctx, try) != nil {
-			return n, err
+			return reply, err
 		}
 	}
 }
 
-// writeOnce sends a command once. With an error too, it returns how many
-// documents were found, if the server has said so.
-func (b *Backend) writeOnce(ctx context.Context, command bson.D) (int, error) {
-	var reply struct {
-		N int `bson:"n"`
-	}
-	err := b.keys.Database().RunCommand(ctx, command).Decode(&reply)
+func (b *Backend) writeOnce(ctx context.Context, command bson.D) (bson.Raw, error) {
+	reply, err := b.keys.Database().RunCommand(ctx, command).Raw()
 	if err == nil {
-		return reply.N, nil
+		return reply, nil
 	}
 	var written mongo.WriteException
 	if errors.As(err, &written) {
-		_ = bson.Unmarshal(written.Raw, &reply)
+		reply = written.Raw
 	}
 	err = writeFailed(err)
-	if reply.N > 0 {
+	if documentsFound(reply) > 0 {
 		err = partial{err}
 	}
-	return reply.N, err
+	return reply, err
+}
+
+// documentsFound is how many documents a write found, or has made.
+func documentsFound(reply bson.Raw) int {
+	n, _ := integer(reply.Lookup("n"))
+	return int(n)
 }
 
 // find asks for documents in the order of sort, at most limit of them.
-func (b *Backend) find(ctx context.Context, filter, sort bson.D, limit int, fields ...string) (*mongo.Cursor, error) {
+func (b *Backend) find(ctx context.Context, coll *mongo.Collection, filter, sort bson.D, limit int, fields ...string) (*mongo.Cursor, error) {
 	o := options.Find().SetSort(sort).SetLimit(int64(limit)).SetBatchSize(int32(limit))
 	if len(fields) > 0 {
 		projection := bson.D{}
@@ -82,7 +110,7 @@ func (b *Backend) find(ctx context.Context, filter, sort bson.D, limit int, fiel
 		}
 		o.SetProjection(projection)
 	}
-	return b.keys.Find(ctx, filter, o)
+	return coll.Find(ctx, filter, o)
 }
 
 // load reads a record as a majority knows it. Its errors are those of decode, or

@@ -41,7 +41,9 @@ func contextError(err error) error { return fmt.Errorf("mongo: the context has e
 
 // Codes of the server, by https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 const (
+	codeBadValue           = 2
 	codeUnauthorized       = 13
+	codeTypeMismatch       = 14
 	codeAuthentication     = 18
 	codeNamespaceNotFound  = 26
 	codeValidation         = 121
@@ -143,6 +145,13 @@ func code(err error) int {
 		return write.WriteErrors[0].Code
 	}
 	return 0
+}
+
+// onlyDuplicates reports whether statements failed for nothing but duplicate keys.
+func onlyDuplicates(err error) bool {
+	var write mongo.WriteException
+	return errors.As(err, &write) && write.WriteConcernError == nil &&
+		!slices.ContainsFunc(write.WriteErrors, func(e mongo.WriteError) bool { return e.Code != codeDuplicateKey })
 }
 
 // hasCode reports whether err is a failure that the server gave one of the codes.

@@ -2,22 +2,29 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
 // The indexes that the queries of this package need. Without them every query
 // but one by _id reads the whole collection.
-var indexes = []bson.D{
-	doc(fieldOwner, int32(1), fieldID, int32(1)),
-	doc(fieldPurgeAt, int32(1)),
-	doc(fieldChanged, int32(1)),
-}
+var (
+	indexes = []bson.D{
+		doc(fieldOwner, int32(1), fieldID, int32(1)),
+		doc(fieldPurgeAt, int32(1)),
+		doc(fieldChanged, int32(1)),
+	}
+	indexesBeside = []bson.D{ // of the collections beside the keys
+		doc(fieldPurgeAt, int32(1)),
+	}
+)
 
-// EnsureIndexes makes the collection and its indexes where they are missing. An
+// EnsureIndexes makes the collections and their indexes where they are missing. An
 // index that is there already is taken, whatever its name. A collection or an
 // index that the store cannot work with is an error that says what to do.
 // Opening by URL calls it; after New it is for the program to call, once, since
@@ -28,23 +35,39 @@ func (b *Backend) EnsureIndexes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.checkCollection(ctx); err != nil {
-		return b.readAnswer(err)
+	err = b.ensureCollection(ctx, b.keys, indexes)
+	if err == nil {
+		err = beside(countsSuffix, b.ensureCollection(ctx, b.counts, indexesBeside))
 	}
-	return b.readAnswer(b.ensureIndexes(ctx))
+	if err == nil {
+		err = beside(usageSuffix, b.ensureCollection(ctx, b.usage, indexesBeside))
+	}
+	return b.readAnswer(err)
 }
 
-func (b *Backend) ensureIndexes(ctx context.Context) error {
-	there, err := b.listIndexes(ctx)
+// beside says of which collection err is, without its name.
+func beside(suffix string, err error) error {
+	var found finding
+	if errors.As(err, &found) {
+		return finding("in the collection that ends in " + suffix + ": " + string(found))
+	}
+	return err
+}
+
+func (b *Backend) ensureCollection(ctx context.Context, coll *mongo.Collection, wanted []bson.D) error {
+	if err := b.checkCollection(ctx, coll); err != nil {
+		return err
+	}
+	there, err := listIndexes(ctx, coll)
 	readable := !hasCode(err, codeUnauthorized)
 	if err != nil && readable {
 		return err
 	}
-	missing, err := missingIndexes(there)
+	missing, err := missingIndexes(there, wanted)
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	err = b.createIndexes(ctx, missing)
+	err = b.createIndexes(ctx, coll, missing)
 	if err == nil {
 		return nil
 	}
@@ -53,11 +76,11 @@ func (b *Backend) ensureIndexes(ctx context.Context) error {
 		return nil
 	}
 	// Another process may have made them at the same time, perhaps by other names.
-	there, listErr := b.listIndexes(ctx)
+	there, listErr := listIndexes(ctx, coll)
 	if listErr != nil {
 		return err
 	}
-	if missing, foundErr := missingIndexes(there); foundErr != nil || len(missing) == 0 {
+	if missing, foundErr := missingIndexes(there, wanted); foundErr != nil || len(missing) == 0 {
 		return foundErr
 	}
 	if hasCode(err, codeUnauthorized) {
@@ -77,8 +100,8 @@ type index struct {
 	Collated bson.Raw      `bson:"collation"`
 }
 
-func (b *Backend) listIndexes(ctx context.Context) ([]index, error) {
-	cursor, err := b.keys.Indexes().List(ctx)
+func listIndexes(ctx context.Context, coll *mongo.Collection) ([]index, error) {
+	cursor, err := coll.Indexes().List(ctx)
 	if hasCode(err, codeNamespaceNotFound) {
 		return nil, nil
 	}
@@ -93,9 +116,9 @@ func (b *Backend) listIndexes(ctx context.Context) ([]index, error) {
 }
 
 // missingIndexes returns the keys of those that are not there. It is an error if
-// there are others that delete or refuse keys, or stand where ours belong.
-func missingIndexes(there []index) ([]bson.D, error) {
-	missing := slices.Clone(indexes)
+// there are others that delete or refuse documents, or stand where ours belong.
+func missingIndexes(there []index, wanted []bson.D) ([]bson.D, error) {
+	missing := slices.Clone(wanted)
 	for _, i := range there {
 		keyed := func(field string) bool {
 			return slices.ContainsFunc(i.Key, func(e bson.E) bool { return e.Key == field })
@@ -103,9 +126,9 @@ func missingIndexes(there []index) ([]bson.D, error) {
 		at := slices.IndexFunc(missing, func(key bson.D) bool { return sameKeys(key, i.Key) })
 		switch {
 		case i.Expire.Type != 0:
-			return nil, finding(fmt.Sprintf("index %q would delete keys by the server's clock (expireAfterSeconds); drop it", i.Name))
+			return nil, finding(fmt.Sprintf("index %q would delete documents by the server's clock (expireAfterSeconds); drop it", i.Name))
 		case i.Unique && !keyed(fieldID):
-			return nil, finding(fmt.Sprintf("index %q is unique and would refuse keys; drop it", i.Name))
+			return nil, finding(fmt.Sprintf("index %q is unique and would refuse documents; drop it", i.Name))
 		case at < 0:
 		case i.Partial != nil || i.Hidden || !simple(i.Collated):
 			return nil, finding(fmt.Sprintf("index %q has the keys of one that is needed, but is partial, hidden or has a collation; drop it, so that it can be made anew", i.Name))
@@ -151,12 +174,12 @@ func describeKeys(keys []bson.D) string {
 	return strings.Join(all, " and ")
 }
 
-func (b *Backend) createIndexes(ctx context.Context, keys []bson.D) error {
+func (b *Backend) createIndexes(ctx context.Context, coll *mongo.Collection, keys []bson.D) error {
 	wanted := make([]bson.D, len(keys))
 	for i, key := range keys {
 		wanted[i] = doc("key", key, "name", indexName(key))
 	}
-	err := b.keys.Database().RunCommand(ctx, doc("createIndexes", b.keys.Name(), "indexes", wanted)).Err()
+	err := b.keys.Database().RunCommand(ctx, doc("createIndexes", coll.Name(), "indexes", wanted)).Err()
 	if err != nil {
 		return fmt.Errorf("mongo: making indexes: %w", err)
 	}
@@ -166,7 +189,7 @@ func (b *Backend) createIndexes(ctx context.Context, keys []bson.D) error {
 // checkCollection refuses a collection that compares strings by a collation, as
 // ids that differ in case would then be one, and others that a store cannot live
 // in. What the user may not see is taken to be in order.
-func (b *Backend) checkCollection(ctx context.Context) error {
+func (b *Backend) checkCollection(ctx context.Context, coll *mongo.Collection) error {
 	var reply struct {
 		Cursor struct {
 			FirstBatch []struct {
@@ -179,7 +202,7 @@ func (b *Backend) checkCollection(ctx context.Context) error {
 			} `bson:"firstBatch"`
 		} `bson:"cursor"`
 	}
-	err := b.keys.Database().RunCommand(ctx, doc("listCollections", 1, "filter", doc("name", b.keys.Name()))).Decode(&reply)
+	err := b.keys.Database().RunCommand(ctx, doc("listCollections", 1, "filter", doc("name", coll.Name()))).Decode(&reply)
 	if hasCode(err, codeUnauthorized) {
 		return nil
 	}
@@ -191,7 +214,7 @@ func (b *Backend) checkCollection(ctx context.Context) error {
 		case c.Type != "" && c.Type != "collection":
 			return finding("what has the name of the collection is a " + c.Type + "; name another one")
 		case c.Options.Capped:
-			return finding("the collection is capped and would forget keys; name another one")
+			return finding("the collection is capped and would forget documents; name another one")
 		case c.Options.TimeSeries != nil:
 			return finding("the collection is one of time series; name another one")
 		case !simple(c.Options.Collation):

@@ -94,9 +94,9 @@ func TestConflictingIndexes(t *testing.T) {
 		index bson.D
 		want  string // "": it is none
 	}{
-		"one that expires purge_at":       {index("old ttl", d("purge_at", 1), "expireAfterSeconds", int32(0)), `"old ttl" would delete keys`},
-		"one that expires last_used":      {index("x", d("last_used", 1), "expireAfterSeconds", int64(86400)), `"x" would delete keys`},
-		"one that expires something else": {index("x", d("foo", 1), "expireAfterSeconds", 3.5), `"x" would delete keys`},
+		"one that expires purge_at":       {index("old ttl", d("purge_at", 1), "expireAfterSeconds", int32(0)), `"old ttl" would delete documents`},
+		"one that expires last_used":      {index("x", d("last_used", 1), "expireAfterSeconds", int64(86400)), `"x" would delete documents`},
+		"one that expires something else": {index("x", d("foo", 1), "expireAfterSeconds", 3.5), `"x" would delete documents`},
 		"one owner, one key":              {index("x", d("owner", 1), "unique", true), `"x" is unique`},
 		"unique beside the id":            {index("x", d("owner", 1, "_id", 1), "unique", true), ""},
 		"partial":                         {index("x", d("purge_at", 1), "partialFilterExpression", d("owner", "a")), `"x" has the keys`},

@@ -36,7 +36,7 @@ func (b *Backend) page(ctx context.Context, o backend.ListOptions) ([]backend.Re
 	if o.Owner != "" {
 		filter = append(filter, bson.E{Key: fieldOwner, Value: o.Owner})
 	}
-	cursor, err := b.find(ctx, filter, doc(fieldID, 1), min(o.Limit, backend.MaxLimit))
+	cursor, err := b.find(ctx, b.keys, filter, doc(fieldID, 1), min(o.Limit, backend.MaxLimit))
 	if err != nil {
 		return nil, err
 	}

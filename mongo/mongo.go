@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 var (
 	_ backend.Backend = (*Backend)(nil)
 	_ backend.Watcher = (*Backend)(nil)
+	_ backend.Counter = (*Backend)(nil)
+	_ backend.Meter   = (*Backend)(nil)
 )
 
 // Options are the settings of a Backend. nil and zero values mean defaults.
@@ -62,6 +65,8 @@ type Backend struct {
 	client  *mongo.Client     // disconnected by Close; nil: the caller's
 	keys    *mongo.Collection // for reads with majority; writes are commands
 	lookups *mongo.Collection // for Get
+	counts  *mongo.Collection // what is spent of limits
+	usage   *mongo.Collection // how much was used
 	opts    Options
 	log     *slog.Logger
 
@@ -72,7 +77,8 @@ type Backend struct {
 }
 
 // New opens a handle on the store in the collection, whose client stays the
-// caller's. It does no I/O: call [Backend.EnsureIndexes] once before.
+// caller's. It does no I/O: call [Backend.EnsureIndexes] once before. Counts and
+// tallies are in collections beside it, of its name and ".counts" or ".usage".
 //
 // Whatever concerns and read preference the collection has, this package asks
 // and writes with its own, see the package documentation. RetryWrites should be
@@ -81,6 +87,9 @@ type Backend struct {
 func New(coll *mongo.Collection, o *Options) (*Backend, error) {
 	if coll == nil {
 		return nil, errors.New("mongo: New of a nil collection")
+	}
+	if besideKeys(coll.Name()) {
+		return nil, errors.New("mongo: New of a collection whose name ends in " + countsSuffix + " or " + usageSuffix + ", as those beside another store do")
 	}
 	opts, err := o.withDefaults()
 	if err != nil {
@@ -98,6 +107,8 @@ func New(coll *mongo.Collection, o *Options) (*Backend, error) {
 	return &Backend{
 		keys:    db.Collection(coll.Name()),
 		lookups: db.Collection(coll.Name(), options.Collection().SetReadConcern(concern)),
+		counts:  db.Collection(coll.Name() + countsSuffix),
+		usage:   db.Collection(coll.Name() + usageSuffix),
 		opts:    opts,
 		log:     opts.Logger.With("package", "mongo"),
 		life:    life,
@@ -106,6 +117,18 @@ func New(coll *mongo.Collection, o *Options) (*Backend, error) {
 }
 
 var registry = bson.NewRegistry()
+
+// What follows the name of the collection of keys in those of the others.
+const (
+	countsSuffix = ".counts"
+	usageSuffix  = ".usage"
+)
+
+// besideKeys reports whether a collection may be one of those beside the keys of
+// another store, which would purge what is in it.
+func besideKeys(name string) bool {
+	return strings.HasSuffix(name, countsSuffix) || strings.HasSuffix(name, usageSuffix)
+}
 
 // closeGrace is how long Close waits for calls under way before it closes their
 // connections.

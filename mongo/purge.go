@@ -8,19 +8,47 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
 // Purge implements [backend.Backend]. It works in chunks of 64 records, the
 // longest due first.
 func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, error) {
-	n, err := b.purge(ctx, now, limit)
+	n, err := b.purge(ctx, b.keys, doc(fieldRev, intact), now, limit, func(ctx context.Context, due []dueDocument, isDue bson.D) (int, error) {
+		statements := make([]bson.D, len(due))
+		for i, d := range due {
+			statements[i] = statement(doc(fieldID, d.ID, fieldRev, d.Rev, fieldPurgeAt, isDue), tombstone())
+		}
+		return b.updates(ctx, b.keys, statements...)
+	})
+	if err == nil {
+		b.sweep(ctx)
+	}
+	return n, err
+}
+
+// purgeDocuments deletes documents of the collections beside the keys that are
+// due. It passes over what has no _id of ours.
+func (b *Backend) purgeDocuments(ctx context.Context, coll *mongo.Collection, now time.Time, limit int) (int, error) {
+	return b.purge(ctx, coll, doc(fieldID, doc("$gte", "")), now, limit, func(ctx context.Context, due []dueDocument, isDue bson.D) (int, error) {
+		return b.deleteDue(ctx, coll, due, doc(fieldPurgeAt, isDue))
+	})
+}
+
+// remove removes documents if they are still due, and returns how many it has.
+type remove func(ctx context.Context, due []dueDocument, isDue bson.D) (int, error)
+
+// purge removes documents that the filter takes and that are due, in chunks, the
+// longest due first.
+func (b *Backend) purge(ctx context.Context, coll *mongo.Collection, filter bson.D, now time.Time, limit int, remove remove) (int, error) {
+	n, err := b.purgeChunks(ctx, coll, filter, now, limit, remove)
 	if err != nil && n > 0 {
 		err = partial{err}
 	}
 	return n, b.answer(err)
 }
 
-func (b *Backend) purge(ctx context.Context, now time.Time, limit int) (int, error) {
+func (b *Backend) purgeChunks(ctx context.Context, coll *mongo.Collection, filter bson.D, now time.Time, limit int, remove remove) (int, error) {
 	ctx, err := b.enter(ctx)
 	if err != nil {
 		return 0, err
@@ -30,21 +58,18 @@ func (b *Backend) purge(ctx context.Context, now time.Time, limit int) (int, err
 		return 0, refused(err)
 	}
 	isDue := doc("$lte", until)
+	filter = append(filter, bson.E{Key: fieldPurgeAt, Value: isDue})
 	count := 0
 	for idle := 0; count < limit; {
 		want := min(chunkLen, limit-count)
-		due, err := b.due(ctx, doc(fieldRev, intact, fieldPurgeAt, isDue), want)
+		due, err := b.due(ctx, coll, filter, want)
 		if err != nil {
 			return count, err
 		}
 		if len(due) == 0 {
 			break
 		}
-		statements := make([]bson.D, len(due))
-		for i, d := range due {
-			statements[i] = statement(doc(fieldID, d.ID, fieldRev, d.Rev, fieldPurgeAt, isDue), tombstone())
-		}
-		n, err := b.updates(ctx, statements...)
+		n, err := remove(ctx, due, isDue)
 		count += n
 		if err != nil {
 			return count, err
@@ -58,7 +83,6 @@ func (b *Backend) purge(ctx context.Context, now time.Time, limit int) (int, err
 			return count, refused(contextError(err))
 		}
 	}
-	b.sweep(ctx)
 	return count, nil
 }
 
@@ -69,8 +93,8 @@ type dueDocument struct {
 }
 
 // due returns documents with a purge_at, the earliest first.
-func (b *Backend) due(ctx context.Context, filter bson.D, limit int) ([]dueDocument, error) {
-	cursor, err := b.find(ctx, filter, doc(fieldPurgeAt, 1), limit, fieldRev)
+func (b *Backend) due(ctx context.Context, coll *mongo.Collection, filter bson.D, limit int) ([]dueDocument, error) {
+	cursor, err := b.find(ctx, coll, filter, doc(fieldPurgeAt, 1), limit, fieldRev)
 	if err != nil {
 		return nil, refused(fmt.Errorf("mongo: %w", err))
 	}
@@ -79,6 +103,15 @@ func (b *Backend) due(ctx context.Context, filter bson.D, limit int) ([]dueDocum
 		return nil, refused(fmt.Errorf("mongo: %w", err))
 	}
 	return due, nil
+}
+
+// deleteDue deletes documents if they still meet the condition.
+func (b *Backend) deleteDue(ctx context.Context, coll *mongo.Collection, due []dueDocument, condition bson.D) (int, error) {
+	filters := make([]bson.D, len(due))
+	for i, d := range due {
+		filters[i] = append(doc(fieldID, d.ID), condition...)
+	}
+	return b.deletes(ctx, coll, filters...)
 }
 
 const (
@@ -107,21 +140,21 @@ func (b *Backend) sweep(ctx context.Context) {
 }
 
 func (b *Backend) removeTombstones(ctx context.Context) error {
+	ctx, err := b.enter(ctx)
+	if err != nil {
+		return err
+	}
 	now, err := b.serverTime(ctx)
 	if err != nil {
 		return err
 	}
 	old := doc("$lte", bson.NewDateTimeFromTime(now.Add(-tombstoneLife)))
-	due, err := b.due(ctx, doc(fieldRev, int64(0), fieldPurgeAt, old), sweepLen)
+	due, err := b.due(ctx, b.keys, doc(fieldRev, int64(0), fieldPurgeAt, old), sweepLen)
 	if err != nil || len(due) == 0 {
 		return err
 	}
 	for chunk := range slices.Chunk(due, chunkLen) {
-		deletes := make([]bson.D, len(chunk))
-		for i, d := range chunk {
-			deletes[i] = doc("q", doc(fieldID, d.ID, fieldRev, int64(0), fieldPurgeAt, old), "limit", 1)
-		}
-		if _, err := b.write(ctx, doc("delete", b.keys.Name(), "deletes", deletes, "ordered", false, "writeConcern", durable)); err != nil {
+		if _, err := b.deleteDue(ctx, b.keys, chunk, doc(fieldRev, int64(0), fieldPurgeAt, old)); err != nil {
 			return err
 		}
 	}

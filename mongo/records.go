@@ -35,7 +35,7 @@ func (b *Backend) create(ctx context.Context, r backend.Record) error {
 	}
 	upsert := append(statement(doc(fieldID, r.ID, fieldRev, int64(0)), change), doc("upsert", true)...)
 	for try := 1; try <= lookTries; try++ {
-		_, err := b.updates(ctx, upsert)
+		_, err := b.updates(ctx, b.keys, upsert)
 		if !hasCode(err, codeDuplicateKey) {
 			return err
 		}
@@ -109,7 +109,7 @@ func (b *Backend) update(ctx context.Context, r backend.Record) error {
 	for try := 1; try <= lookTries; try++ {
 		// Revision 0 is that of tombstones, and beyond 2^63 there is none.
 		if rev > 0 {
-			n, err := b.updates(ctx, statement(doc(fieldID, r.ID, fieldRev, rev), change))
+			n, err := b.updates(ctx, b.keys, statement(doc(fieldID, r.ID, fieldRev, rev), change))
 			if err != nil || n > 0 {
 				return err
 			}
@@ -144,7 +144,7 @@ func (b *Backend) delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.updates(ctx, statement(doc(fieldID, id, fieldRev, present), tombstone()))
+	_, err = b.updates(ctx, b.keys, statement(doc(fieldID, id, fieldRev, present), tombstone()))
 	if err == nil {
 		b.sweepSometimes(ctx)
 	}

@@ -50,6 +50,6 @@ func (b *Backend) touchChunk(ctx context.Context, statements []bson.D) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.updates(ctx, statements...)
+	_, err = b.updates(ctx, b.keys, statements...)
 	return err
 }

@@ -190,6 +190,8 @@ func checkNames(database, collection string) error {
 		return errors.New("the name of the collection must be 1 to 64 of [0-9A-Za-z._-]")
 	case strings.HasPrefix(collection, ".") || strings.HasSuffix(collection, ".") || strings.HasPrefix(collection, "system."):
 		return errors.New("the name of the collection begins or ends with a dot, or begins with \"system.\"")
+	case besideKeys(collection):
+		return errors.New("the name of the collection ends in .counts or .usage, as those beside another store do")
 	}
 	return nil
 }

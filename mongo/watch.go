@@ -179,7 +179,7 @@ func (w *watcher) advance(now time.Time) {
 // poll asks for the changes in the window, and returns those not seen before.
 func (w *watcher) poll(ctx context.Context) ([]string, error) {
 	filter := doc(fieldChanged, doc("$gte", bson.NewDateTimeFromTime(w.from)))
-	cursor, err := w.b.find(ctx, filter, doc(fieldChanged, 1), maxChanges+1, fieldWriteID, fieldChanged)
+	cursor, err := w.b.find(ctx, w.b.keys, filter, doc(fieldChanged, 1), maxChanges+1, fieldWriteID, fieldChanged)
 	if err != nil {
 		return nil, fmt.Errorf("mongo: asking for changes: %w", err)
 	}

@@ -42,6 +42,8 @@ func rank(t bson.Type) int {
 		return 8
 	case bson.TypeDateTime:
 		return 9
+	case bson.TypeTimestamp:
+		return 10
 	}
 	return 0
 }
@@ -70,6 +72,8 @@ func compare(a, b bson.RawValue) (int, error) {
 		return cmp.Compare(a.DateTime(), b.DateTime()), nil
 	case 7:
 		return bytes.Compare(a.Value, b.Value), nil
+	case 10:
+		return compareTimestamps(a, b), nil
 	}
 	if bytes.Equal(a.Value, b.Value) && a.Type == b.Type {
 		return 0, nil
@@ -105,6 +109,12 @@ func compareBinary(a, b bson.RawValue) int {
 	subtypeA, bytesA := a.Binary()
 	subtypeB, bytesB := b.Binary()
 	return cmp.Or(cmp.Compare(len(bytesA), len(bytesB)), cmp.Compare(subtypeA, subtypeB), bytes.Compare(bytesA, bytesB))
+}
+
+func compareTimestamps(a, b bson.RawValue) int {
+	secondsA, ordinalA := a.Timestamp()
+	secondsB, ordinalB := b.Timestamp()
+	return cmp.Or(cmp.Compare(secondsA, secondsB), cmp.Compare(ordinalA, ordinalB))
 }
 
 // equal says that a filter of this value matches the other. Unlike in order, two

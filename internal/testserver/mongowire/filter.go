@@ -15,9 +15,6 @@ func matches(filter, doc bson.Raw) (bool, error) {
 			return false, missing("the condition %q", field)
 		}
 		value := doc.Lookup(field)
-		if value.Type == bson.TypeArray {
-			return false, missing("a condition on an array")
-		}
 		ok, err := holds(condition, value)
 		if !ok || err != nil {
 			return false, err
@@ -29,7 +26,7 @@ func matches(filter, doc bson.Raw) (bool, error) {
 // holds says whether the value of a field meets one condition of a filter.
 func holds(condition, value bson.RawValue) (bool, error) {
 	if !hasOperators(condition) {
-		return equal(condition, value)
+		return equalOrHas(condition, value)
 	}
 	for name, operand := range elements(condition.Document()) {
 		ok, err := operator(name, operand, value)
@@ -55,10 +52,16 @@ func hasOperators(condition bson.RawValue) bool {
 func operator(name string, operand, value bson.RawValue) (bool, error) {
 	switch name {
 	case "$eq":
-		return equal(operand, value)
+		return equalOrHas(operand, value)
 	case "$ne":
-		same, err := equal(operand, value)
+		same, err := equalOrHas(operand, value)
 		return !same, err
+	case "$not":
+		if !hasOperators(operand) {
+			return false, &serverError{2, "$not needs a regex or a document"}
+		}
+		ok, err := holds(operand, value)
+		return !ok, err
 	case "$exists":
 		return (value.Type != 0) == truthy(operand), nil
 	case "$in":
@@ -67,7 +70,7 @@ func operator(name string, operand, value bson.RawValue) (bool, error) {
 			return false, &serverError{2, "$in needs an array"}
 		}
 		for _, member := range elements(list) {
-			if same, err := equal(member, value); same || err != nil {
+			if same, err := equalOrHas(member, value); same || err != nil {
 				return same, err
 			}
 		}
@@ -78,9 +81,34 @@ func operator(name string, operand, value bson.RawValue) (bool, error) {
 	return false, missing("the operator %s", name)
 }
 
+// equalOrHas says that a value is the operand or an array that has it as a member.
+func equalOrHas(operand, value bson.RawValue) (bool, error) {
+	list, ok := value.ArrayOK()
+	if !ok || operand.Type == bson.TypeArray {
+		return equal(operand, value)
+	}
+	for _, member := range elements(list) {
+		if same, err := equal(operand, member); same || err != nil {
+			return same, err
+		}
+	}
+	return false, nil
+}
+
 // inRange compares only values of the same kind: null is in no range but those
 // that include null itself.
 func inRange(name string, operand, value bson.RawValue) (bool, error) {
+	if operand.Type == bson.TypeArray {
+		return false, missing("a range of arrays")
+	}
+	if list, ok := value.ArrayOK(); ok { // one of its members is enough
+		for _, member := range elements(list) {
+			if ok, err := inRange(name, operand, member); ok || err != nil {
+				return ok, err
+			}
+		}
+		return false, nil
+	}
 	order, err := compare(value, operand)
 	if err != nil || rank(value.Type) != rank(operand.Type) {
 		return false, err

@@ -26,6 +26,7 @@ type Store struct {
 	mu          sync.RWMutex
 	collections map[string]*collection // by namespace
 	clock       func(id string) time.Time
+	ticked      bson.Timestamp // the last that was given out
 	sessions    map[string]lastWrite
 	cursors     cursors
 }

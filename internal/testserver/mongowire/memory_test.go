@@ -270,7 +270,7 @@ func TestWhatIsNotImplementedFailsTheTest(t *testing.T) {
 			return c.FindOne(testContext(t), d("a.b", 1)).Err()
 		},
 		"an operator in an update": func(c *mongo.Collection) error {
-			_, err := c.UpdateOne(testContext(t), d(), d("$push", d("a", 1)))
+			_, err := c.UpdateOne(testContext(t), d(), d("$pull", d("a", 1)))
 			return err
 		},
 		"a replacement": func(c *mongo.Collection) error {

@@ -63,9 +63,15 @@ func (f fields) document() bson.Raw {
 	return doc
 }
 
-// change applies the operators of an update to a document. now is the server's
-// clock in Unix milliseconds; inserting says that the document is to be a new one.
-func change(f *fields, update bson.Raw, now int64, inserting bool) error {
+// clock is the server's.
+type clock struct {
+	now  int64                 // in Unix milliseconds
+	tick func() bson.Timestamp // another each time, and never less
+}
+
+// change applies the operators of an update to a document. inserting says that the
+// document is to be a new one.
+func change(f *fields, update bson.Raw, clock clock, inserting bool) error {
 	changed := make(map[string]bool)
 	empty := true
 	for name, operands := range elements(update) {
@@ -84,7 +90,7 @@ func change(f *fields, update bson.Raw, now int64, inserting bool) error {
 			if name == "$setOnInsert" && !inserting {
 				continue
 			}
-			if err := changeField(f, name, target, operand, now); err != nil {
+			if err := changeField(f, name, target, operand, clock); err != nil {
 				return err
 			}
 		}
@@ -110,7 +116,7 @@ func checkTarget(target string, changed map[string]bool) error {
 	return nil
 }
 
-func changeField(f *fields, operator, target string, operand bson.RawValue, now int64) error {
+func changeField(f *fields, operator, target string, operand bson.RawValue, clock clock) error {
 	old := f.get(target)
 	value := operand
 	switch operator {
@@ -118,10 +124,15 @@ func changeField(f *fields, operator, target string, operand bson.RawValue, now 
 	case "$unset":
 		value = bson.RawValue{}
 	case "$currentDate":
-		if !isDate(operand) {
-			return missing("$currentDate of another type than date")
+		var err error
+		if value, err = currentDate(operand, clock); err != nil {
+			return err
 		}
-		value = bson.RawValue{Type: bson.TypeDateTime, Value: bsoncore.AppendDateTime(nil, now)}
+	case "$push":
+		var err error
+		if value, err = pushed(target, old, operand); err != nil {
+			return err
+		}
 	case "$max", "$min":
 		if old.Type == 0 {
 			break
@@ -155,14 +166,21 @@ func changeField(f *fields, operator, target string, operand bson.RawValue, now 
 	return nil
 }
 
-// isDate accepts {field: true} and {field: {$type: "date"}}.
-func isDate(operand bson.RawValue) bool {
-	if yes, ok := operand.BooleanOK(); ok {
-		return yes
-	}
+// currentDate is a date for true and {$type: "date"}, and a timestamp for {$type:
+// "timestamp"}. Timestamps are those of the logical clock of the cluster: no two are
+// equal, and none is less than an earlier one, also if the clock was set back.
+func currentDate(operand bson.RawValue, clock clock) (bson.RawValue, error) {
 	doc, _ := operand.DocumentOK()
 	name, _ := doc.Lookup("$type").StringValueOK()
-	return name == "date"
+	yes, _ := operand.BooleanOK()
+	switch {
+	case yes, name == "date":
+		return bson.RawValue{Type: bson.TypeDateTime, Value: bsoncore.AppendDateTime(nil, clock.now)}, nil
+	case name == "timestamp":
+		t := clock.tick()
+		return bson.RawValue{Type: bson.TypeTimestamp, Value: bsoncore.AppendTimestamp(nil, t.T, t.I)}, nil
+	}
+	return bson.RawValue{}, missing("$currentDate of another type than date and timestamp")
 }
 
 // sum adds two numbers. The result has the larger type of both; int32 grows to

@@ -223,7 +223,7 @@ func shownValue(doc bson.Raw, projection bson.RawValue) (any, error) {
 func (s *Store) replace(c *collection, old, update bson.Raw) (bson.Raw, error) {
 	id := old.Lookup("_id")
 	changed := fieldsOf(old)
-	if err := change(&changed, update, s.now(id), false); err != nil {
+	if err := change(&changed, update, s.clockOf(id), false); err != nil {
 		return nil, err
 	}
 	doc := changed.document()
@@ -242,16 +242,23 @@ func (s *Store) replace(c *collection, old, update bson.Raw) (bson.Raw, error) {
 // is a document of this _id, which differs from the query in something else.
 func (s *Store) upsert(c *collection, namespace string, query, update bson.Raw) (bson.Raw, error) {
 	doc := equalities(query)
-	if err := change(&doc, update, s.now(doc.get("_id")), true); err != nil {
+	if err := change(&doc, update, s.clockOf(doc.get("_id")), true); err != nil {
 		return nil, err
 	}
 	return c.insert(namespace, doc)
 }
 
-// now is the clock of a document's shard, in Unix milliseconds.
-func (s *Store) now(id bson.RawValue) int64 {
+// clockOf is the clock of a document's shard.
+func (s *Store) clockOf(id bson.RawValue) clock {
 	text, _ := id.StringValueOK()
-	return s.clock(text).UnixMilli()
+	now := s.clock(text)
+	return clock{now.UnixMilli(), func() bson.Timestamp {
+		if seconds := uint32(now.Unix()); seconds > s.ticked.T {
+			s.ticked = bson.Timestamp{T: seconds}
+		}
+		s.ticked.I++
+		return s.ticked
+	}}
 }
 
 func (c *collection) insert(namespace string, f fields) (bson.Raw, error) {
