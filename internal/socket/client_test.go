@@ -187,7 +187,7 @@ func TestServerOfAnotherKind(t *testing.T) {
 		"\xa3\x01\x02\x02\x61a\x18\x63\xf5": "version 2", // with a field that is not known yet
 		"":                                  "not a keystore server",
 	} {
-		path, _ := serveHandler(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		path, _ := serveHandler(t, answering(body))
 		_, err := socket.Open(path)
 		require.ErrorContains(t, err, want, "%q", body)
 	}
@@ -197,6 +197,11 @@ func TestServerOfAnotherKind(t *testing.T) {
 	_, err = socket.Open(filepath.Join(filepath.Dir(path), "nothing"))
 	require.ErrorIs(t, err, socket.ErrNoServer)
 	require.NotContains(t, err.Error(), "nothing")
+}
+
+// answering is a server that says the same to everything.
+func answering(body string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
 }
 
 // TestChangedComesBeforeTheReply, so that who has the reply may rely on it.
@@ -296,29 +301,63 @@ func TestArgumentsThatAreTooLong(t *testing.T) {
 // plain has no optional methods.
 type plain struct{ backend.Backend }
 
+// One of each that memory and badger are.
+type (
+	watcher interface{ backend.Watcher }
+	counts  interface {
+		backend.Counter
+		backend.Meter
+	}
+)
+
 func TestHandleCanDoWhatTheStoreCan(t *testing.T) {
 	folder, err := badger.Open("", &badger.Options{InMemory: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, folder.Close()) })
+	bare := plain{folder}
 	for _, c := range []struct {
-		store         backend.Backend
-		watch, backup bool
+		store                 backend.Backend
+		watch, backup, counts bool
 	}{
-		{plain{memory.New()}, false, false},
-		{memory.New(), true, false},
-		{folder, true, true},
+		{plain{memory.New()}, false, false, false},
+		{memory.New(), true, false, true},
+		{folder, true, true, true},
 		{struct {
 			backend.Backend
 			backupper
-		}{plain{folder}, folder}, false, true},
+		}{bare, folder}, false, true, false},
+		{struct {
+			backend.Backend
+			watcher
+		}{bare, folder}, true, false, false},
+		{struct {
+			backend.Backend
+			counts
+		}{bare, folder}, false, false, true},
+		{struct {
+			backend.Backend
+			backupper
+			counts
+		}{bare, folder, folder}, false, true, true},
+		{struct {
+			backend.Backend
+			watcher
+			backupper
+		}{bare, folder, folder}, true, true, false},
+		{struct {
+			backend.Backend
+			backend.Counter
+		}{bare, folder}, false, false, false}, // one of the two is none
 	} {
 		b := served(t, c.store)
 		_, watches := b.(backend.Watcher)
 		_, backs := b.(backupper)
+		_, spends := b.(backend.Counter)
+		_, meters := b.(backend.Meter)
 		_, restores := b.(interface{ Restore(io.Reader) error })
-		require.Equal(t, c.watch, watches)
-		require.Equal(t, c.backup, backs)
+		require.Equal(t, []bool{c.watch, c.backup, c.counts, c.counts}, []bool{watches, backs, spends, meters}, "%T", c.store)
 		require.False(t, restores, "a store that others use is not restored")
+		require.True(t, socket.Served(b))
 	}
 }
 

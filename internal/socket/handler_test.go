@@ -17,7 +17,10 @@ import (
 	"example.com/keystore/memory"
 )
 
-var paths = []string{"/hello", "/v1/create", "/v1/get", "/v1/update", "/v1/delete", "/v1/list", "/v1/touch", "/v1/purge", "/v1/watch", "/v1/backup"}
+var paths = []string{
+	"/hello", "/v1/create", "/v1/get", "/v1/update", "/v1/delete", "/v1/list", "/v1/touch", "/v1/purge", "/v1/watch", "/v1/backup",
+	"/v1/spend", "/v1/counts", "/v1/reset_counts", "/v1/purge_counts", "/v1/add_usage", "/v1/usage", "/v1/purge_usage",
+}
 
 // FuzzHandler sends bodies that may be anything: no panic, and an answer.
 func FuzzHandler(f *testing.F) {
@@ -47,11 +50,7 @@ func FuzzHandler(f *testing.F) {
 
 func TestHandlerRefuses(t *testing.T) {
 	h := socket.Handler(memory.New(), nil)
-	status := func(method, path, body string) int {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
-		return w.Code
-	}
+	status := func(method, path, body string) int { return statusOf(h, method, path, body) }
 	require.Equal(t, http.StatusOK, status("POST", "/v1/get", "\x61x"))
 	for _, body := range []string{
 		"", "x", "\x01", "\x61x\x61x", // none, not CBOR, a number, two of them
@@ -63,6 +62,12 @@ func TestHandlerRefuses(t *testing.T) {
 	require.Equal(t, http.StatusMethodNotAllowed, status("GET", "/v1/get", "\x61x"))
 	require.Equal(t, http.StatusNotFound, status("POST", "/v2/get", "\x61x"))
 	require.Equal(t, http.StatusBadRequest, status("POST", "/v1/list", "\x83\x60\x60\x1b\x80\x00\x00\x00\x00\x00\x00\x00"), "a number that is no int")
+}
+
+func statusOf(h http.Handler, method, path, body string) int {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+	return w.Code
 }
 
 // TestPanicOfTheStore ends a call, not the server.

@@ -21,7 +21,7 @@ func FuzzReply(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	hello := []byte("\xa4\x01\x01\x02\x61a\x03\xf5\x04\xf5")
+	hello := []byte("\xa6\x01\x01\x02\x61a\x03\xf5\x04\xf5\x05\xf5\x06\xf5")
 	var body atomic.Value
 	path, _ := serveHandler(f, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hello" {
@@ -38,7 +38,10 @@ func FuzzReply(f *testing.F) {
 		_, purging := b.Purge(t.Context(), time.Now(), 1)
 		var out bytes.Buffer
 		backing := b.(backupper).Backup(&out)
-		for _, err := range []error{b.Delete(t.Context(), "x"), getting, listing, purging, backing} {
+		_, spending := b.(counter).Spend(t.Context(), spendOf(1, 1))
+		_, counting := b.(counter).Counts(t.Context(), "x", spendOf(1, 1).Windows)
+		_, reading := b.(counter).Usage(t.Context(), "kx", midnight, midnight)
+		for _, err := range []error{b.Delete(t.Context(), "x"), getting, listing, purging, backing, spending, counting, reading, b.(counter).AddUsage(t.Context(), nil)} {
 			if errors.Is(err, backend.ErrClosed) || errors.Is(err, socket.ErrNoServer) {
 				t.Fatal(err)
 			}
