@@ -19,7 +19,8 @@ type breaker struct {
 	next     atomic.Int64 // nanoseconds since start at which the store is asked again
 }
 
-// open reports whether the store should be left alone. Once a breakTime it is not.
+// open reports whether the store should be left alone. One call is let through when
+// a breakTime has passed since the last failure, and then one each breakTime.
 func (b *breaker) open() bool {
 	if !b.on || b.failures.Load() < breakAfter {
 		return false
@@ -36,9 +37,7 @@ func (b *breaker) note(err error) {
 		if b.failures.Load() != 0 {
 			b.failures.Store(0)
 		}
-	case b.failures.Add(1) == breakAfter:
+	case b.failures.Load() >= breakAfter || b.failures.Add(1) >= breakAfter:
 		b.next.Store(int64(time.Since(b.start) + breakTime))
-	case b.failures.Load() < 0: // after 2^31 of them
-		b.failures.Store(breakAfter)
 	}
 }

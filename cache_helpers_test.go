@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"iter"
 	"os"
 	"strconv"
 	"sync"
@@ -222,4 +223,14 @@ func seedOf(t testing.TB) uint64 {
 	}
 	t.Logf("KEYSTORE_TEST_SEED=%d", seed)
 	return seed
+}
+
+// firstOf returns the first error of a sequence.
+func firstOf[T any](all iter.Seq2[T, error]) error {
+	for _, err := range all {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,6 +60,20 @@ func merge(plan, own []Limit) []Limit {
 	}
 	slices.SortFunc(all, func(a, b Limit) int { return strings.Compare(a.Name, b.Name) })
 	return all
+}
+
+// enforceable returns what holds for the key, or why it cannot be enforced here.
+func (s *Keystore) enforceable(k *Key) ([]Limit, Reason, error) {
+	limits, known := s.limits(k)
+	switch {
+	case !known:
+		return nil, ReasonUnknownPlan, fmt.Errorf("its plan %q is not configured", k.Plan)
+	case len(limits) > maxLimits:
+		return nil, ReasonUnknownPlan, fmt.Errorf("with those of plan %q it has more than %d limits", k.Plan, maxLimits)
+	case len(limits) > 0 && s.counter == nil:
+		return nil, ReasonUnavailable, errors.New("it has limits, and the backend cannot count")
+	}
+	return limits, "", nil
 }
 
 // checkLimits refuses limits that could not be enforced: on a backend that cannot

@@ -3,7 +3,6 @@ package keystore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -40,16 +39,12 @@ func (s *Keystore) spend(ctx context.Context, k *Key, a *ask, now time.Time, out
 	refuse := func(reason Reason, err error) *LookupError {
 		return &LookupError{Reason: reason, KeyID: k.ID, Owner: k.Owner, err: err}
 	}
-	limits, known := s.limits(k)
+	limits, reason, err := s.enforceable(k)
 	switch {
-	case !known:
-		return refuse(ReasonUnknownPlan, s.unavailable(ctx, "key "+k.ID, fmt.Errorf("its plan %q is not configured", k.Plan)))
+	case err != nil:
+		return refuse(reason, s.unavailable(ctx, "key "+k.ID, err))
 	case len(limits) == 0:
 		return nil
-	case len(limits) > maxLimits:
-		return refuse(ReasonUnknownPlan, s.unavailable(ctx, "key "+k.ID, fmt.Errorf("with those of plan %q it has more than %d limits", k.Plan, maxLimits)))
-	case s.counter == nil:
-		return refuse(ReasonUnavailable, s.unavailable(ctx, "key "+k.ID, errors.New("it has limits, and the backend cannot count")))
 	}
 	cost := a.price()
 	for _, l := range limits {
@@ -130,7 +125,9 @@ func (s *Keystore) charge(ctx context.Context, id string, cost int64, windows []
 			err = errCounts
 		}
 		if try == sendTries || err == nil || errors.Is(err, backend.ErrNotApplied) || errors.Is(err, backend.ErrClosed) || backoff(op, try) != nil {
-			s.breaker.note(err)
+			if !errors.Is(ctx.Err(), context.Canceled) { // which says nothing of the store
+				s.breaker.note(err)
+			}
 			return spent, err
 		}
 	}
@@ -169,14 +166,12 @@ func (s *Keystore) limitsOf(ctx context.Context, id, owner string) (states []Lim
 	if err != nil {
 		return nil, err
 	}
-	limits, known := s.limits(&r.key)
-	switch {
-	case !known:
-		return nil, s.unavailable(ctx, "key "+id, fmt.Errorf("its plan %q is not configured", r.key.Plan))
-	case len(limits) == 0:
+	limits, _, err := s.enforceable(&r.key)
+	if err != nil {
+		return nil, s.unavailable(ctx, "key "+id, err)
+	}
+	if len(limits) == 0 {
 		return nil, nil
-	case s.counter == nil:
-		return nil, s.unavailable(ctx, "key "+id, errors.New("it has limits, and the backend cannot count"))
 	}
 	op := s.bound(ctx)
 	defer op.end()
