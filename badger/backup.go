@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
 
@@ -18,37 +19,66 @@ import (
 
 // A backup is, integers big-endian:
 //
-//	backupMagic
-//	per record, in byte order of the ids:
+//	"keystore badger backup 2\n"
+//	per record, then per counts, then per tally, each in byte order of the ids:
 //	     4 bytes  length of what follows, not 0
-//	     1 byte   length of the id
+//	     1 byte   kind, as in the keys: r, c or u
+//	     2 bytes  length of the id
 //	              id
-//	              envelope
+//	              value: envelope, counts or tally
 //	     4 bytes  0
-//	     8 bytes  number of records
+//	     8 bytes  number of records, counts and tallies
 //	    32 bytes  SHA-256 of all before
 //
-// and nothing after that. Version 1 can be restored for ever.
+// and nothing after that. In version 1, of before there were counts and tallies,
+// there is no kind, and the length of the id takes 1 byte. Both can be restored for
+// ever.
 const (
-	backupMagic    = "keystore badger backup 1\n"
-	maxBackupFrame = 1 + backend.MaxIDLen + 27 + envelope.MaxOwnerLen + backend.MaxDataLen
+	backupMagic    = "keystore badger backup 2\n"
+	backupMagic1   = "keystore badger backup 1\n"
+	maxBackupFrame = 1 << 20 // bytes; a record has 66 KiB at most
 )
 
-// Backup writes all records to w as they were at one moment while the store
+// backupKinds is what a backup holds, in its order. What is not in it follows from
+// these.
+const backupKinds = string(kindRecord) + string(kindCounts) + string(kindTally)
+
+// saved is a record, counts or a tally in a backup.
+type saved struct {
+	kind  byte
+	id    string
+	value []byte
+	owner string        // of a record
+	due   envelope.Time // its place in the index by time; 0: none
+}
+
+// Backup writes all records, with what is spent of limits and the tallies of usage,
+// to w as they were at one moment while the store
 // stays in use. The form is this package's own, for [Backend.Restore]. It holds
 // what the store holds, unencrypted: digests of secrets, owners, metadata.
 // A failed Backup has written a part that Restore will refuse. A damaged record
-// is [ErrDamaged]. Close waits for a Backup that waits for w.
+// is [ErrDamaged], and so are damaged counts, which ResetCounts does away with. A
+// damaged tally is left out, and the logger told. Close waits for a Backup that
+// waits for w.
 func (b *Backend) Backup(w io.Writer) error {
 	_, err := read(context.Background(), b, func(txn *badgerdb.Txn) (struct{}, error) {
-		return struct{}{}, b.backup(txn, w)
+		out := newBackupWriter(w)
+		for _, kind := range []byte(backupKinds) {
+			if err := b.backup(txn, kind, out); err != nil {
+				return struct{}{}, fmt.Errorf("badger: backup: %w", err)
+			}
+		}
+		if err := out.end(); err != nil {
+			return struct{}{}, fmt.Errorf("badger: backup: %w", err)
+		}
+		return struct{}{}, nil
 	})
 	return err
 }
 
-func (b *Backend) backup(txn *badgerdb.Txn, w io.Writer) error {
-	out := newBackupWriter(w)
-	prefix := b.keys.prefix(kindRecord)
+// backup writes all of a kind.
+func (b *Backend) backup(txn *badgerdb.Txn, kind byte, out *backupWriter) error {
+	prefix := b.keys.prefix(kind)
 	it := txn.NewIterator(badgerdb.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	var value []byte
@@ -62,14 +92,15 @@ func (b *Backend) backup(txn *badgerdb.Txn, w io.Writer) error {
 		// A copy, since Badger's memory stays locked while it is used, and w may be slow.
 		var err error
 		if value, err = valueOf(txn, it.Item(), value); err == nil {
-			err = out.record(id, value)
+			err = out.add(kind, id, value)
+		}
+		if kind == kindTally && errors.Is(err, errMalformed) {
+			b.log.Error("a tally of usage is damaged and left out of the backup", "tally", id)
+			continue
 		}
 		if err != nil {
-			return fmt.Errorf("badger: backup: record %q: %w", id, err)
+			return fmt.Errorf("%c %q: %w", kind, id, err)
 		}
-	}
-	if err := out.end(); err != nil {
-		return fmt.Errorf("badger: backup: %w", err)
 	}
 	return nil
 }
@@ -93,13 +124,17 @@ func (b *backupWriter) write(p []byte) error {
 	return err
 }
 
-// record refuses a damaged record: a backup that cannot be restored is none.
-func (b *backupWriter) record(id string, value []byte) error {
-	if _, _, _, err := envelope.Decode(value); err != nil {
+// add refuses what is damaged: a backup that cannot be restored is none.
+func (b *backupWriter) add(kind byte, id string, value []byte) error {
+	if _, err := savedOf(kind, id, value); err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	head := binary.BigEndian.AppendUint32(nil, uint32(1+len(id)+len(value)))
-	head = append(append(head, byte(len(id))), id...)
+	size := 1 + 2 + len(id) + len(value)
+	if size > maxBackupFrame {
+		return fmt.Errorf("%w: it is too long", ErrDamaged)
+	}
+	head := append(binary.BigEndian.AppendUint32(nil, uint32(size)), kind)
+	head = append(binary.BigEndian.AppendUint16(head, uint16(len(id))), id...)
 	b.count++
 	if err := b.write(head); err != nil {
 		return err
@@ -118,13 +153,43 @@ func (b *backupWriter) end() error {
 	return b.w.Flush()
 }
 
+// savedOf takes a value of a backup apart, and refuses it if it is not whole.
+func savedOf(kind byte, id string, value []byte) (saved, error) {
+	s := saved{kind: kind, id: id, value: value}
+	switch kind {
+	case kindRecord:
+		h, owner, data, err := envelope.Decode(value)
+		s.owner, s.due = string(owner), h.PurgeAt
+		if err == nil {
+			err = checkRecord(backend.Record{ID: id, Owner: s.owner, Data: data})
+		}
+		return s, err
+	case kindCounts:
+		c, err := decodeCounts(value)
+		s.due = c.due
+		if err == nil && !validID(id) {
+			err = errInvalidID
+		}
+		return s, err
+	case kindTally:
+		t, err := decodeTally(value)
+		s.due = t.purgeAt
+		if subject, _, ok := splitTallyID(id); err == nil && !(ok && validSubject(subject)) {
+			err = errors.New("the id is not that of a tally")
+		}
+		return s, err
+	}
+	return s, fmt.Errorf("nothing is of kind %q", kind)
+}
+
 // backupReader reads and checks the form of a backup.
 type backupReader struct {
-	r     io.Reader // tees into sum
-	raw   *bufio.Reader
-	sum   hash.Hash
-	count uint64
-	last  string
+	r       io.Reader // tees into sum
+	raw     *bufio.Reader
+	sum     hash.Hash
+	version int
+	count   uint64
+	last    saved
 }
 
 // CheckBackup reads a backup to its end. It returns nil if it is whole and
@@ -136,7 +201,7 @@ func CheckBackup(r io.Reader) error {
 		return err
 	}
 	for {
-		_, _, _, _, err := in.next()
+		_, err := in.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -154,7 +219,12 @@ func newBackupReader(r io.Reader) (*backupReader, error) {
 	if err := b.read(magic); err != nil {
 		return nil, err
 	}
-	if string(magic) != backupMagic {
+	switch string(magic) {
+	case backupMagic:
+		b.version = 2
+	case backupMagic1:
+		b.version = 1
+	default:
 		return nil, fmt.Errorf("%w: it begins differently, or is of a version that this library does not know", ErrBadBackup)
 	}
 	return b, nil
@@ -171,43 +241,57 @@ func (b *backupReader) read(p []byte) error {
 	return nil
 }
 
-// next returns the next record, its value being the encoded envelope. After the
-// last record of a good backup it returns io.EOF.
-func (b *backupReader) next() (id string, h envelope.Header, owner string, value []byte, err error) {
+// next returns what comes next. After the last of a good backup it returns io.EOF.
+func (b *backupReader) next() (saved, error) {
 	var length [4]byte
 	if err := b.read(length[:]); err != nil {
-		return "", h, "", nil, err
+		return saved{}, err
 	}
 	n := binary.BigEndian.Uint32(length[:])
 	if n == 0 {
-		return "", h, "", nil, b.end()
+		return saved{}, b.end()
 	}
 	if n > maxBackupFrame {
-		return "", h, "", nil, fmt.Errorf("%w: a record is too long", ErrBadBackup)
+		return saved{}, fmt.Errorf("%w: a record is too long", ErrBadBackup)
 	}
 	frame := make([]byte, n)
 	if err := b.read(frame); err != nil {
-		return "", h, "", nil, err
+		return saved{}, err
 	}
-	idEnd := 1 + int(frame[0])
-	if idEnd > len(frame) {
-		return "", h, "", nil, fmt.Errorf("%w: an id is cut short", ErrBadBackup)
+	kind, id, value, ok := splitFrame(b.version, frame)
+	if !ok {
+		return saved{}, fmt.Errorf("%w: an id is cut short", ErrBadBackup)
 	}
-	id, value = string(frame[1:idEnd]), frame[idEnd:]
-	h, ownerBytes, data, err := envelope.Decode(value)
-	owner = string(ownerBytes)
-	if err == nil {
-		err = checkRecord(backend.Record{ID: id, Owner: owner, Data: data})
-	}
+	next, err := savedOf(kind, id, value)
 	if err != nil {
-		return "", h, "", nil, fmt.Errorf("%w: %w", ErrBadBackup, err)
+		return saved{}, fmt.Errorf("%w: %w", ErrBadBackup, err)
 	}
-	if id <= b.last {
-		return "", h, "", nil, fmt.Errorf("%w: the ids do not ascend", ErrBadBackup)
+	if !b.last.before(next) {
+		return saved{}, fmt.Errorf("%w: the ids do not ascend", ErrBadBackup)
 	}
-	b.last = id
+	b.last = next
 	b.count++
-	return id, h, owner, value, nil
+	return next, nil
+}
+
+// before is the order in a backup.
+func (s saved) before(next saved) bool {
+	at, nextAt := strings.IndexByte(backupKinds, s.kind), strings.IndexByte(backupKinds, next.kind)
+	return at < nextAt || at == nextAt && s.id < next.id
+}
+
+func splitFrame(version int, frame []byte) (kind byte, id string, value []byte, ok bool) {
+	kind, at, n := kindRecord, 1, int(frame[0])
+	if version > 1 {
+		if len(frame) < 3 {
+			return 0, "", nil, false
+		}
+		kind, at, n = frame[0], 3, int(binary.BigEndian.Uint16(frame[1:]))
+	}
+	if at+n > len(frame) {
+		return 0, "", nil, false
+	}
+	return kind, string(frame[at : at+n]), frame[at+n:], true
 }
 
 // end checks what follows the last record.

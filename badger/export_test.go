@@ -72,7 +72,7 @@ func ReadBackup(r interface{ Read([]byte) (int, error) }) (int, error) {
 	in, err := newBackupReader(r)
 	for n := 0; ; n++ {
 		if err == nil {
-			_, _, _, _, err = in.next()
+			_, err = in.next()
 		}
 		if err != nil {
 			return n, err

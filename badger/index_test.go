@@ -20,7 +20,7 @@ import (
 )
 
 // assertConsistent checks that the keys in the database are exactly those that
-// its records ask for.
+// its records, counts and tallies ask for.
 func assertConsistent(t *testing.T, b *badger.Backend) {
 	t.Helper()
 	want := []string{}
@@ -30,6 +30,7 @@ func assertConsistent(t *testing.T, b *badger.Backend) {
 			want = append(want, purgeKey(r.PurgeAt, r.ID))
 		}
 	}
+	want = append(want, keysOfCountsAndTallies(t, b)...)
 	slices.Sort(want)
 	assert.Equal(t, want, allKeys(t, badger.Database(b)))
 }

@@ -23,6 +23,9 @@ const (
 	kindTallyDue  = 'v' // purge time (8 bytes), tally id
 )
 
+// dueKinds tells the index by time of what has one.
+var dueKinds = map[byte]byte{kindRecord: kindPurge, kindCounts: kindCountsDue, kindTally: kindTallyDue}
+
 // present is the value of a key that says all by being there. It is not empty
 // because Badger reads an empty value without flags as absent.
 var present = []byte{1}

@@ -104,13 +104,13 @@ func (b *Backend) clear() error {
 	return err
 }
 
-// fill writes the records of a backup and takes the mark away once all are
+// fill writes what a backup holds and takes the mark away once all are
 // there and the backup has proved whole.
 func (b *Backend) fill(in *backupReader) error {
 	batch := b.db.NewWriteBatch()
 	defer batch.Cancel()
 	for {
-		id, h, owner, value, err := in.next()
+		next, err := in.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -120,16 +120,18 @@ func (b *Backend) fill(in *backupReader) error {
 		if err := b.mayGoOn(fullReserve); err != nil {
 			return err
 		}
-		if err := batch.Set(b.keys.record(id), value); err != nil {
+		if err := batch.Set(b.keys.of(next.kind, next.id), next.value); err != nil {
 			return err
 		}
-		if err := batch.Set(b.keys.owner(owner, id), present); err != nil {
-			return err
+		if next.kind == kindRecord {
+			if err := batch.Set(b.keys.owner(next.owner, next.id), present); err != nil {
+				return err
+			}
 		}
-		if h.PurgeAt == 0 {
+		if next.due == 0 {
 			continue
 		}
-		if err := batch.Set(b.keys.due(kindPurge, entry{id, h.PurgeAt}), present); err != nil {
+		if err := batch.Set(b.keys.due(dueKinds[next.kind], entry{next.id, next.due}), present); err != nil {
 			return err
 		}
 	}
@@ -140,7 +142,9 @@ func (b *Backend) fill(in *backupReader) error {
 	if err != nil {
 		return err
 	}
-	b.shared.purged.enter(1) // the earliest time: all may be new
+	for _, index := range []*purged{&b.shared.purged, &b.shared.purgedCounts, &b.shared.purgedTallies} {
+		index.enter(1) // the earliest time: all may be new
+	}
 	b.shared.unfinished.Store(false)
 	b.shared.changes.Notify("")
 	return nil
