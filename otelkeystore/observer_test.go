@@ -99,6 +99,9 @@ func TestOutcomes(t *testing.T) {
 		{wrapped(errors.New("a function of the program said no")), "refused", "other"},
 		{&keystore.LookupError{Reason: keystore.ReasonWrongSecret}, "refused", "wrong_secret"},
 		{&keystore.LookupError{Reason: keystore.ReasonMissingScope}, "refused", "missing_scope"},
+		{&keystore.LookupError{Reason: keystore.ReasonRateLimited}, "refused", "rate_limited"},
+		{&keystore.LookupError{Reason: keystore.ReasonInvalidCost}, "failed", "invalid_cost"},
+		{&keystore.LookupError{Reason: keystore.ReasonUnknownPlan}, "failed", "unknown_plan"},
 		{&keystore.LookupError{Reason: keystore.ReasonOwnerCheck}, "failed", "owner_check"},
 		{&keystore.LookupError{Reason: "something that nobody knows"}, "failed", "other"},
 	} {
@@ -128,7 +131,7 @@ func TestEveryReasonIsKnown(t *testing.T) {
 	for _, reason := range []keystore.Reason{
 		keystore.ReasonMalformed, keystore.ReasonUnknownPrefix, keystore.ReasonUnknownKey, keystore.ReasonWrongSecret,
 		keystore.ReasonSuperseded, keystore.ReasonExpired, keystore.ReasonRevoked, keystore.ReasonDisabled, keystore.ReasonOwnerInactive,
-		keystore.ReasonMissingScope, keystore.ReasonInvalidScope, keystore.ReasonUnknownHash, keystore.ReasonOwnerCheck,
+		keystore.ReasonMissingScope, keystore.ReasonRateLimited, keystore.ReasonInvalidScope, keystore.ReasonInvalidCost, keystore.ReasonUnknownPlan, keystore.ReasonUnknownHash, keystore.ReasonOwnerCheck,
 		keystore.ReasonUnavailable, keystore.ReasonCorrupt, keystore.ReasonClosed,
 	} {
 		_, end := c.observer.Begin(t.Context(), keystore.Operation{Name: "lookup"})

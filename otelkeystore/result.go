@@ -110,7 +110,10 @@ var reasons = map[keystore.Reason]string{
 	keystore.ReasonDisabled:      outcomeRefused,
 	keystore.ReasonOwnerInactive: outcomeRefused,
 	keystore.ReasonMissingScope:  outcomeRefused,
+	keystore.ReasonRateLimited:   outcomeRefused,
 	keystore.ReasonInvalidScope:  outcomeFailed, // a fault of the program
+	keystore.ReasonInvalidCost:   outcomeFailed, // likewise
+	keystore.ReasonUnknownPlan:   outcomeFailed,
 	keystore.ReasonUnknownHash:   outcomeFailed,
 	keystore.ReasonOwnerCheck:    outcomeFailed,
 	keystore.ReasonUnavailable:   outcomeFailed,

@@ -11,11 +11,13 @@ import (
 	"example.com/keystore"
 )
 
-// ObserveStats has the provider, nil for the global one, read what the cache and the
-// audit of ks did, whenever it collects:
+// ObserveStats has the provider, nil for the global one, read what the cache, limits,
+// usage and the audit of ks did, whenever it collects:
 //
 //   - keystore.cache.hits, .misses, .stale_hits, .evictions and .flushes count, as
 //     keystore.Stats describes them;
+//   - keystore.limits.unchecked counts lookups that passed though their limits could
+//     not be counted, keystore.usage.lost those that the usage of keys lacks;
 //   - keystore.audit.lost counts events of the audit that were lost;
 //   - keystore.cache.entries: the keys in the cache;
 //   - keystore.cache.bound, in seconds: how long a change elsewhere may be missed;
@@ -46,6 +48,8 @@ func ObserveStats(ks *keystore.Keystore, provider metric.MeterProvider, attribut
 		stale     = count("keystore.cache.stale_hits", "{lookup}", "Lookups accepted past the bound on staleness.")
 		evictions = count("keystore.cache.evictions", "{key}", "Keys in use that left for want of room.")
 		flushes   = count("keystore.cache.flushes", "{flush}", "Times that everything was dropped.")
+		unchecked = count("keystore.limits.unchecked", "{lookup}", "Lookups that passed though their limits could not be counted.")
+		uncounted = count("keystore.usage.lost", "{lookup}", "Lookups that the usage of keys lacks.")
 		lost      = count("keystore.audit.lost", "{event}", "Events of the audit that were lost.")
 		entries   = gauge("keystore.cache.entries", "{key}", "Keys in the cache.")
 		active    = gauge("keystore.watch.active", "1", "Whether changes by others are heard of.")
@@ -62,6 +66,8 @@ func ObserveStats(ks *keystore.Keystore, provider metric.MeterProvider, attribut
 		o.ObserveInt64(stale, int64(s.StaleHits), with)
 		o.ObserveInt64(evictions, int64(s.Evictions), with)
 		o.ObserveInt64(flushes, int64(s.Flushes), with)
+		o.ObserveInt64(unchecked, int64(s.Unchecked), with)
+		o.ObserveInt64(uncounted, int64(s.UsageLost), with)
 		o.ObserveInt64(lost, int64(s.AuditLost), with)
 		o.ObserveInt64(entries, int64(s.Entries), with)
 		o.ObserveFloat64(bound, s.Bound.Seconds(), with)
@@ -73,7 +79,7 @@ func ObserveStats(ks *keystore.Keystore, provider metric.MeterProvider, attribut
 		}
 		return nil
 	}
-	registration, err := meter.RegisterCallback(observe, hits, misses, stale, evictions, flushes, lost, entries, active, bound)
+	registration, err := meter.RegisterCallback(observe, hits, misses, stale, evictions, flushes, unchecked, uncounted, lost, entries, active, bound)
 	if err != nil {
 		return nil, err
 	}

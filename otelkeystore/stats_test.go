@@ -12,6 +12,7 @@ import (
 
 	"example.com/keystore"
 	"example.com/keystore/backend"
+	"example.com/keystore/internal/faulty"
 	"example.com/keystore/memory"
 	"example.com/keystore/otelkeystore"
 )
@@ -37,6 +38,7 @@ func TestObserveStats(t *testing.T) {
 	for name, want := range map[string]uint64{
 		"keystore.cache.hits": s.Hits, "keystore.cache.misses": s.Misses, "keystore.cache.stale_hits": 0,
 		"keystore.cache.evictions": 0, "keystore.cache.flushes": s.Flushes, "keystore.audit.lost": 0,
+		"keystore.limits.unchecked": 0, "keystore.usage.lost": 0,
 	} {
 		sum := m[name].Data.(metricdata.Sum[int64])
 		require.True(t, sum.IsMonotonic, name)
@@ -80,4 +82,45 @@ func TestLostEventsOfTheAuditAreCounted(t *testing.T) {
 	require.Error(t, ks.Close(), "which gives the event up")
 	lost := c.collected()["keystore.audit.lost"].Data.(metricdata.Sum[int64])
 	require.EqualValues(t, 1, lost.DataPoints[0].Value)
+}
+
+func TestLimitsAreObserved(t *testing.T) {
+	down := false
+	c := newTelemetry(t, false)
+	b := faulty.New(memory.New(), func(call faulty.Call) faulty.Fault {
+		if down && call.Method == faulty.Spend {
+			return faulty.Refuse(errors.New("connection reset"))
+		}
+		return nil
+	})
+	ks := c.keystore(b, keystore.Options{LimitFailure: keystore.LimitsOpen})
+	unregister, err := otelkeystore.ObserveStats(ks, c.metrics)
+	require.NoError(t, err)
+	defer unregister()
+	limit := keystore.Limit{Name: "day", Requests: 2, Window: 24 * time.Hour}
+	token, _, err := ks.Generate(t.Context(), keystore.KeyParams{Owner: "o", Limits: []keystore.Limit{limit}})
+	require.NoError(t, err)
+	lookup := func(cost int64) error {
+		_, err := ks.LookupWith(t.Context(), token.Reveal(), keystore.LookupParams{Cost: cost})
+		return err
+	}
+	require.NoError(t, lookup(2))
+	require.ErrorIs(t, lookup(1), keystore.ErrRateLimited)
+	require.ErrorIs(t, lookup(3), keystore.ErrInvalid)
+	down = true
+	for range 4 {
+		require.NoError(t, lookup(1))
+	}
+	m := c.collected()
+	unchecked := m["keystore.limits.unchecked"].Data.(metricdata.Sum[int64])
+	require.EqualValues(t, 4, unchecked.DataPoints[0].Value)
+	operations := counts(m["keystore.operation.duration"])
+	for name, want := range map[string]uint64{
+		"operation=lookup outcome=ok":                                                 5,
+		"operation=lookup outcome=refused reason=rate_limited":                        1,
+		"error.type=invalid_cost operation=lookup outcome=failed reason=invalid_cost": 1,
+	} {
+		require.Equal(t, want, operations[name], name)
+	}
+	require.Positive(t, counts(m["keystore.store.call.duration"])["error.type=unavailable operation=spend outcome=failed reason=unavailable"])
 }

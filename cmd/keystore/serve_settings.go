@@ -31,6 +31,9 @@ func addServeFlags(flags *pflag.FlagSet) {
 	flags.String("shutdown-timeout", "", "`duration` that requests under way may take at the end; default 10s")
 	flags.String("cache-size", "", "`number` of keys kept in memory, or none; default 10000")
 	flags.String("cache-ttl", "", "`duration` after which a change elsewhere is seen at the latest; default 5s")
+	flags.Bool("limits-open", false, "let keys pass whose limits cannot be counted while the store fails")
+	flags.Bool("rate-limit-fields", false, "send RateLimit and RateLimit-Policy also where a key passes")
+	flags.Bool("legacy-rate-limit-fields", false, "send X-RateLimit-* wherever these are sent")
 	flags.String("log-format", "", "`format` of the log: text or json; default text, with --json json")
 	flags.String("log-level", "", "`level` of the log: debug, info, warn or error; default info")
 	flags.Bool("log-requests", false, "log a line a request at level info")
@@ -42,10 +45,10 @@ type served struct {
 	server  server.Config
 }
 
-// served reads the settings. Unlike the other commands, serve has a cache, notes
-// uses and purges.
+// served reads the settings. Unlike the other commands, serve has a cache, notes and
+// counts uses, and purges.
 func (a *app) served(cmd *cobra.Command, rawURL string) (served, error) {
-	if err := switches(cmd, "tls-self-signed", "insecure", "log-requests"); err != nil {
+	if err := switches(cmd, "tls-self-signed", "insecure", "limits-open", "rate-limit-fields", "legacy-rate-limit-fields", "log-requests"); err != nil {
 		return served{}, err
 	}
 	options, err := a.options()
@@ -56,7 +59,10 @@ func (a *app) served(cmd *cobra.Command, rawURL string) (served, error) {
 	options.Logger = a.serveLogger(s)
 	options.CacheSize = read(s, "cache-size", 0, parseCacheSize)
 	options.CacheTTL = read(s, "cache-ttl", 0, parsePositive)
-	options.TouchInterval, options.PurgeInterval = 0, 0
+	options.TouchInterval, options.PurgeInterval, options.UsageInterval = 0, 0, 0
+	if s.given("limits-open") {
+		options.LimitFailure = keystore.LimitsOpen
+	}
 	if !a.flags.Changed("timeout") && a.getenv("KEYSTORE_TIMEOUT") == "" {
 		options.OpTimeout = 0 // the library's own, for callers wait
 	}
@@ -72,8 +78,12 @@ func (a *app) served(cmd *cobra.Command, rawURL string) (served, error) {
 		MaxConnections:  read(s, "max-connections", 0, parseCount),
 		ShutdownTimeout: read(s, "shutdown-timeout", 0, parsePositive),
 		LogRequests:     s.given("log-requests"),
-		Version:         buildVersion(),
-		Logger:          options.Logger,
+
+		RateLimitFields:       s.given("rate-limit-fields"),
+		LegacyRateLimitFields: s.given("legacy-rate-limit-fields"),
+
+		Version: buildVersion(),
+		Logger:  options.Logger,
 	}
 	return served{options, config}, s.err
 }

@@ -150,7 +150,7 @@ func (m *metrics) connState(listener string) func(net.Conn, http.ConnState) {
 	}
 }
 
-// watch adds what the Keystore says of its cache and its audit.
+// watch adds what the Keystore says of its cache, limits, usage and audit.
 func (m *metrics) watch(ks *keystore.Keystore) { m.registry.MustRegister(statsCollector{ks}) }
 
 // statsCollector reads Stats once for all metrics of a scrape.
@@ -164,6 +164,8 @@ var (
 	cacheFlushes   = prometheus.NewDesc("keystore_cache_flushes_total", "Times that everything was dropped, for changes may have been missed.", nil, nil)
 	cacheEntries   = prometheus.NewDesc("keystore_cache_entries", "Keys in the cache.", nil, nil)
 	cacheBound     = prometheus.NewDesc("keystore_cache_staleness_bound_seconds", "How long after a change elsewhere a lookup may miss it.", nil, nil)
+	unchecked      = prometheus.NewDesc("keystore_limits_unchecked_total", "Lookups that passed though their limits could not be counted.", nil, nil)
+	usageLost      = prometheus.NewDesc("keystore_usage_lost_total", "Lookups that are missing in the usage of keys.", nil, nil)
 	auditLost      = prometheus.NewDesc("keystore_audit_lost_total", "Events of the audit that were lost.", nil, nil)
 	watchState     = prometheus.NewDesc("keystore_watch_state", "1 for the state of the subscription to changes made elsewhere.", []string{"state"}, nil)
 )
@@ -172,7 +174,7 @@ var watchStates = []keystore.WatchState{keystore.WatchOff, keystore.WatchUnsuppo
 
 // Describe implements prometheus.Collector.
 func (c statsCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheStale, cacheEvictions, cacheFlushes, cacheEntries, cacheBound, auditLost, watchState} {
+	for _, d := range []*prometheus.Desc{cacheHits, cacheMisses, cacheStale, cacheEvictions, cacheFlushes, cacheEntries, cacheBound, unchecked, usageLost, auditLost, watchState} {
 		to <- d
 	}
 }
@@ -181,7 +183,8 @@ func (c statsCollector) Describe(to chan<- *prometheus.Desc) {
 func (c statsCollector) Collect(to chan<- prometheus.Metric) {
 	s := c.ks.Stats()
 	for d, n := range map[*prometheus.Desc]uint64{
-		cacheHits: s.Hits, cacheMisses: s.Misses, cacheStale: s.StaleHits, cacheEvictions: s.Evictions, cacheFlushes: s.Flushes, auditLost: s.AuditLost,
+		cacheHits: s.Hits, cacheMisses: s.Misses, cacheStale: s.StaleHits, cacheEvictions: s.Evictions, cacheFlushes: s.Flushes,
+		unchecked: s.Unchecked, usageLost: s.UsageLost, auditLost: s.AuditLost,
 	} {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
 	}

@@ -35,6 +35,9 @@ type Config struct {
 	ShutdownTimeout time.Duration  // for requests under way at the end; default 10 s
 	LogRequests     bool           // a line a request at level info instead of debug
 
+	RateLimitFields       bool // RateLimit and RateLimit-Policy also on answers to keys that pass
+	LegacyRateLimitFields bool // X-RateLimit-* wherever these are
+
 	Version string       // of the program, for /metrics
 	Logger  *slog.Logger // with RedactAttr, so that no token is logged; default: discard
 
@@ -47,7 +50,7 @@ type addresses map[string]net.Addr
 
 // Run serves the store until ctx ends, and then ends gracefully: /readyz turns 503,
 // nothing new is accepted, requests under way may end within ShutdownTimeout, and
-// the last-used times are written. It returns nil then, or why it could not serve;
+// last-used times and usage are written. It returns nil then, or why it could not serve;
 // keystore.ErrInvalid for a Config or Options that never can. b stays the caller's.
 func Run(ctx context.Context, b backend.Backend, o *keystore.Options, c Config) error {
 	c = c.withDefaults()
@@ -101,6 +104,7 @@ func newServer(b backend.Backend, o *keystore.Options, c Config) (*server, error
 	_, isUnix := c.unixPath() // who comes over it is on this machine: a proxy
 	auth, err := httpauth.New(ks, &httpauth.Options{
 		Realm: "keystore", TrustedProxies: c.TrustedProxies, TrustUnix: isUnix, Logger: c.Logger,
+		RateLimitFields: c.RateLimitFields, LegacyRateLimitFields: c.LegacyRateLimitFields,
 	})
 	if err != nil {
 		return nil, errors.Join(err, ks.Close())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"example.com/keystore"
@@ -29,25 +30,28 @@ func isVerify(r *http.Request) bool {
 
 // Verify answers a proxy that asks whether it may let a request pass, by the
 // credential of that request: nginx's auth_request, forward_auth of Caddy and
-// Traefik, ext_authz of Envoy over HTTP. The scopes that the key must cover come
-// from the URL, which stands in the proxy's configuration, and from nowhere else:
+// Traefik, ext_authz of Envoy over HTTP. The scopes that the key must cover, and what
+// the request spends of its limits, come from the URL, which stands in the proxy's
+// configuration, and from nowhere else:
 //
 //	/verify?scope=a&scope=b   both of them; a parameter with another name is refused
-//	/verify/a,b/…             the same, for Envoy, which appends the path and query
+//	/verify?scope=a&cost=10   the same at a price, 1 to keystore.MaxCost; else it is 1
+//	/verify/a,b/…             both scopes, for Envoy, which appends the path and query
 //	                          of its client: they are ignored
 //	/verify/-/…               any key
 //
 // The answer to a key that is good for them is 200 with an empty body and
 // X-Key-Id, X-Key-Owner (see encodeOwner) and X-Key-Scopes (separated by spaces,
-// at most 8 KiB). Any other is that of httpauth: 400, 401, 403, 429 or 503.
+// at most 8 KiB), and the fields of its limits if Config.RateLimitFields is on. Any
+// other is that of httpauth: 400, 401, 403, 429, 500 or 503.
 func Verify(a *httpauth.Auth) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		scopes, ok := requiredScopes(r.URL)
+		required, ok := requirements(r.URL)
 		if !ok {
-			a.Refuse(w, r, errScopes)
+			a.Refuse(w, r, errRequirements)
 			return
 		}
-		found, err := a.Check(r, scopes...)
+		found, err := a.CheckWith(r, required)
 		if err != nil {
 			a.Refuse(w, r, err)
 			return
@@ -57,47 +61,71 @@ func Verify(a *httpauth.Auth) http.Handler {
 		h.Set(headerID, found.Key.ID)
 		h.Set(headerOwner, encodeOwner(found.Key.Owner))
 		h.Set(headerScopes, found.Key.Scopes.String())
+		a.SetLimitFields(h, found)
 		w.WriteHeader(http.StatusOK)
 	})
 }
 
-var errScopes = &httpauth.Failure{
+var errRequirements = &httpauth.Failure{
 	Status: http.StatusBadRequest, Code: httpauth.CodeInvalidRequest,
-	Detail: "The URL of /verify does not name well-formed scopes.",
+	Detail: "The URL of /verify does not name well-formed scopes and a price.",
 }
 
-// requiredScopes are those that the URL names. A malformed one is no fault of this
+// requirements are those that the URL names. A malformed one is no fault of this
 // program, as it would be in a lookup.
-func requiredScopes(u *url.URL) (scopes []string, ok bool) {
-	scopes, ok = namedScopes(u)
-	if ok && errors.Is(keystore.Key{}.CheckScopes(scopes...), keystore.ErrInvalid) {
-		return nil, false
+func requirements(u *url.URL) (required keystore.LookupParams, ok bool) {
+	required, ok = named(u)
+	if ok && errors.Is(keystore.Key{}.CheckScopes(required.Scopes...), keystore.ErrInvalid) {
+		return keystore.LookupParams{}, false
 	}
-	return scopes, ok
+	return required, ok
 }
 
-func namedScopes(u *url.URL) (scopes []string, ok bool) {
+func named(u *url.URL) (required keystore.LookupParams, ok bool) {
 	rest, found := strings.CutPrefix(u.EscapedPath(), verifyPath)
 	switch {
 	case !found:
-		return nil, false
+		return required, false
 	case strings.HasPrefix(rest, "/"):
 		list, _, _ := strings.Cut(rest[1:], "/")
-		if list == "-" {
-			return nil, true
+		if list != "-" {
+			required.Scopes = strings.Split(list, ",")
 		}
-		return strings.Split(list, ","), true
+		return required, true
 	case rest != "":
-		return nil, false
+		return required, false
 	case u.RawQuery == "":
-		return nil, true
+		return required, true
 	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil || len(query) != 1 { // with a typing error in "scope" the service would be open to every key
-		return nil, false
+	return inQuery(u.RawQuery)
+}
+
+// inQuery refuses what it does not know: with a typing error in "scope" the service
+// would be open to every key.
+func inQuery(query string) (required keystore.LookupParams, ok bool) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return required, false
 	}
-	scopes, ok = query["scope"]
-	return scopes, ok
+	for name, list := range values {
+		switch {
+		case name == "scope":
+			required.Scopes = list
+		case name == "cost" && len(list) == 1:
+			if required.Cost, ok = parseCost(list[0]); !ok {
+				return required, false
+			}
+		default:
+			return required, false
+		}
+	}
+	return required, len(values) > 0
+}
+
+// parseCost reads a whole number, 1 to keystore.MaxCost, in its one spelling.
+func parseCost(text string) (cost int64, ok bool) {
+	cost, err := strconv.ParseInt(text, 10, 64)
+	return cost, err == nil && cost >= 1 && cost <= keystore.MaxCost && strconv.FormatInt(cost, 10) == text
 }
 
 // encodeOwner makes an owner, any UTF-8 text, fit for a header: the unreserved

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -33,6 +34,24 @@ func TestVerifyTakesScopesFromItsURLAlone(t *testing.T) {
 		"/verify?x":                                  400,
 		"/verify?scope=orders:read;scope=a":          400,
 		"/verify?scope=%zz":                          400,
+		"/verify?cost=1":                             200,
+		"/verify?scope=orders:read&cost=1000000000":  200, // the key has no limits
+		"/verify?cost=2&scope=orders:write":          403,
+		"/verify?cost=":                              400,
+		"/verify?cost":                               400,
+		"/verify?cost=0":                             400,
+		"/verify?cost=-1":                            400,
+		"/verify?cost=%2B1":                          400,
+		"/verify?cost=01":                            400,
+		"/verify?cost=1.0":                           400,
+		"/verify?cost=0x1":                           400,
+		"/verify?cost=1_0":                           400,
+		"/verify?cost=1000000001":                    400,
+		"/verify?cost=99999999999999999999":          400,
+		"/verify?cost=1&cost=2":                      400,
+		"/verify?cost=1&Cost=2":                      400,
+		"/verify?costs=1":                            400,
+		"/verify/-/x?cost=0":                         200, // that is the client's query
 		"/verify/-":                                  200,
 		"/verify/-/":                                 200,
 		"/verify/-/any/path?scope=billing":           200, // all but the beginning is the client's
@@ -125,9 +144,10 @@ func TestVerifyIgnoresWhatTheClientSays(t *testing.T) {
 	}
 }
 
-func FuzzNamedScopes(f *testing.F) {
+func FuzzRequirements(f *testing.F) {
 	for _, seed := range []string{
 		"/verify", "/verify?scope=a&scope=b:c", "/verify/a,b/c/../d", "/verify/-/x?scope=y", "/verify/", "/verify?scopes=a", "/verify/%2d", "/verify?%73cope=a", "/verifyx", "//verify/-",
+		"/verify?cost=5", "/verify?scope=a&cost=1000000000", "/verify?cost=1&cost=1", "/verify?%63ost=7&scope=a",
 	} {
 		f.Add(seed)
 	}
@@ -136,20 +156,26 @@ func FuzzNamedScopes(f *testing.F) {
 		if err != nil {
 			return
 		}
-		scopes, ok := requiredScopes(u)
+		required, ok := requirements(u)
 		if !ok {
 			return
 		}
 		require.True(t, isVerify(&http.Request{URL: u}))
-		for _, scope := range scopes {
+		for _, scope := range required.Scopes {
 			require.NotErrorIs(t, keystore.Key{}.CheckScopes(scope), keystore.ErrInvalid)
 		}
-		if len(scopes) > 0 {
+		path := u.EscapedPath()
+		if required.Cost != 0 { // which only the query of the short form says
+			require.Equal(t, "/verify", path)
+			require.LessOrEqual(t, required.Cost, int64(keystore.MaxCost))
+			require.Equal(t, []string{strconv.FormatInt(required.Cost, 10)}, u.Query()["cost"])
+		}
+		if len(required.Scopes) > 0 {
 			return
 		}
 		// Only what says so lets every key pass.
-		path := u.EscapedPath()
-		require.True(t, path == "/verify" && u.RawQuery == "" || path == "/verify/-" || strings.HasPrefix(path, "/verify/-/"), raw)
+		require.False(t, u.Query().Has("scope") && path == "/verify", raw)
+		require.True(t, path == "/verify" && (u.RawQuery == "" || required.Cost > 0) || path == "/verify/-" || strings.HasPrefix(path, "/verify/-/"), raw)
 	})
 }
 
