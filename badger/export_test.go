@@ -79,3 +79,21 @@ func ReadBackup(r interface{ Read([]byte) (int, error) }) (int, error) {
 		}
 	}
 }
+
+// RecodeCounts decodes and encodes counts.
+func RecodeCounts(value string) (string, error) {
+	c, err := decodeCounts([]byte(value))
+	if err != nil {
+		return "", err
+	}
+	return string(c.encode()), nil
+}
+
+// RecodeTally decodes and encodes a tally.
+func RecodeTally(value string) (string, error) {
+	t, err := decodeTally([]byte(value))
+	if err != nil {
+		return "", err
+	}
+	return string(t.encode()), nil
+}
