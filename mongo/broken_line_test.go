@@ -20,7 +20,7 @@ func aboutRecords(request []byte) bool {
 	if len(request) < name {
 		return false
 	}
-	for _, command := range []string{"update", "find", "delete", "getMore"} {
+	for _, command := range []string{"update", "find", "findAndModify", "delete", "getMore"} {
 		if bytes.HasPrefix(request[name:], []byte(command+"\x00")) {
 			return true
 		}

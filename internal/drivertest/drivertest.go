@@ -45,6 +45,7 @@ func newKeystoreAt(t testing.TB, b backend.Backend, now func() time.Time) *keyst
 		OpTimeout:     2 * time.Second,
 		CacheSize:     -1,
 		TouchInterval: keystore.Never,
+		UsageInterval: keystore.Never,
 		PurgeInterval: keystore.Never,
 		Retention:     retention,
 		Now:           now,
