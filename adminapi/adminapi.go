@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"path"
@@ -36,14 +37,14 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// New returns the handler. It serves /keys and what is below, /lookup, and
-// /openapi.json and /openapi.yaml, the last two to everyone. It is safe for
+// New returns the handler. It serves /keys and what is below, /lookup, /usage,
+// /plans, and /openapi.json and /openapi.yaml, the last two to everyone. It is safe for
 // concurrent use. The error is keystore.ErrInvalid.
 func New(ks *keystore.Keystore, o *Options) (http.Handler, error) {
 	if ks == nil {
 		return nil, fmt.Errorf("%w keystore: it is nil", keystore.ErrInvalid)
 	}
-	h := &handler{ks: ks, mux: http.NewServeMux(), base: "/v1", log: slog.New(slog.DiscardHandler)}
+	h := &handler{ks: ks, plans: ks.Plans(), mux: http.NewServeMux(), base: "/v1", log: slog.New(slog.DiscardHandler)}
 	if o == nil {
 		o = &Options{}
 	}
@@ -72,6 +73,7 @@ func New(ks *keystore.Keystore, o *Options) (http.Handler, error) {
 // handler is the API. It does not change after New.
 type handler struct {
 	ks        *keystore.Keystore
+	plans     plans
 	auth      *httpauth.Auth
 	authorize func(r *http.Request) (Grant, error)
 	mux       *http.ServeMux
@@ -157,6 +159,8 @@ type keys interface {
 	EndGrace(ctx context.Context, id string) (keystore.Key, error)
 	Revoke(ctx context.Context, id, reason string) (keystore.Key, error)
 	Delete(ctx context.Context, id string) error
+	LimitsOf(ctx context.Context, id string) ([]keystore.LimitState, error)
+	Usage(ctx context.Context, id string, from, to time.Time) iter.Seq2[keystore.Usage, error]
 }
 
 // answer is what an operation answers when it succeeded.
@@ -168,7 +172,7 @@ type answer struct {
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, op operation) {
 	grant, err := h.authorize(r)
 	if err == nil {
-		err = grant.check()
+		err = grant.check(h.plans)
 	}
 	if err != nil {
 		h.refuse(w, r, err)

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"example.com/keystore"
@@ -13,6 +14,8 @@ type createRequest struct {
 	Description string     `json:"description,omitempty" maxLength:"1024"`
 	Scopes      []string   `json:"scopes,omitempty" nullable:"false" maxItems:"64" pattern:"^(\\*|[0-9A-Za-z._-]+(:[0-9A-Za-z._-]+)*(:\\*)?)$" maxLength:"128"`
 	Metadata    entries    `json:"metadata,omitempty" doc:"Names that begin with keystore: are reserved." maxProperties:"64"`
+	Plan        *string    `json:"plan,omitempty" doc:"A plan of the server. Absent or empty: none, or of others than administrators that of the presented key." maxLength:"32"`
+	Limits      *limitList `json:"limits,omitempty" doc:"Its own, which take the place of the plan's of the same name. Absent: none, or of others than administrators those of the presented key." maxItems:"8"`
 	ExpiresAt   *timestamp `json:"expires_at,omitempty" doc:"Either this or ttl_seconds, or neither for the default of the server; the caller's own end, if that is sooner."`
 	TTLSeconds  *seconds   `json:"ttl_seconds,omitempty" doc:"The lifetime from now on, at least 1." minimum:"1"`
 }
@@ -39,11 +42,17 @@ func (c *call) create() (answer, error) {
 	if err := c.lifetime(&p, &req); err != nil {
 		return answer{}, err
 	}
-	if err := c.grant.holds(p.Scopes, p.ExpiresAt); err != nil {
+	if err := c.limit(&p, &req); err != nil {
+		return answer{}, err
+	}
+	if err := c.grant.holds(&keystore.Changes{Scopes: p.Scopes, ExpiresAt: p.ExpiresAt, Plan: p.Plan, Limits: p.Limits}, c.plans); err != nil {
 		return answer{}, err
 	}
 	token, k, err := c.ks.Generate(c.r.Context(), p)
+	var field *keystore.FieldError
 	switch {
+	case !c.grant.SetLimits && errors.As(err, &field) && (field.Field == "plan" || field.Field == "limits"):
+		return answer{}, fmt.Errorf("adminapi: a key cannot have the plan and limits of the Grant: %v", err) // the client cannot help it
 	case errors.Is(err, keystore.ErrUnknownOutcome):
 		return answer{}, unsettled{err, token, c.view(k)}
 	case err != nil:
@@ -52,6 +61,29 @@ func (c *call) create() (answer, error) {
 	out := c.tokenAnswer(token, k)
 	out.header["Location"] = c.base + "/keys/" + k.ID
 	return out, nil
+}
+
+// limit sets the plan and the limits: those that are asked for, or those that every
+// key of the caller's gets.
+func (c *call) limit(p *keystore.KeyParams, req *createRequest) error {
+	if !c.grant.SetLimits {
+		p.Plan, p.Limits = c.grant.Plan, c.grant.Limits
+	}
+	plan, limits := p.Plan, p.Limits
+	if req.Plan != nil {
+		plan = *req.Plan
+	}
+	if req.Limits != nil {
+		limits = *req.Limits
+	}
+	if !c.grant.SetLimits {
+		return sameLimits(p.Plan, p.Limits, plan, limits)
+	}
+	if !c.plans.has(plan) {
+		return errNoPlan
+	}
+	p.Plan, p.Limits = plan, limits
+	return nil
 }
 
 // lifetime sets when the key expires. Under a grant with a bound that is always a

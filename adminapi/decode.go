@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"example.com/keystore"
 )
 
 // decode reads a JSON object into the struct that into points to. It is stricter
@@ -49,6 +51,8 @@ func decode(body []byte, into any) error {
 	return nil
 }
 
+const limitsWanted = "an array of objects with name, requests and window_seconds"
+
 // wanted describes what a field takes.
 func wanted(t reflect.Type) string {
 	if t.Kind() == reflect.Pointer {
@@ -67,6 +71,14 @@ func wanted(t reflect.Type) string {
 		return "a time such as 2027-01-31T12:00:00Z, or null"
 	case reflect.TypeFor[seconds]():
 		return "a whole number of seconds, not negative and at most 9223372036"
+	case reflect.TypeFor[bool]():
+		return "true or false"
+	case reflect.TypeFor[wholeNumber]():
+		return "a whole number, not negative"
+	case reflect.TypeFor[limitList]():
+		return limitsWanted
+	case reflect.TypeFor[optional[limitList]]():
+		return limitsWanted + ", or null"
 	case reflect.TypeFor[optional[string]]():
 		return "a string or null"
 	case reflect.TypeFor[optional[[]string]]():
@@ -204,10 +216,23 @@ type seconds struct{ time.Duration }
 const maxSeconds = math.MaxInt64 / int64(time.Second)
 
 func (s *seconds) UnmarshalJSON(raw []byte) error {
-	n, err := strconv.ParseFloat(string(raw), 64) // JSON has 90, 90.0 and 9e1
-	if err != nil || n < 0 || n > float64(maxSeconds) || n != math.Trunc(n) {
+	var n wholeNumber
+	if err := n.UnmarshalJSON(raw); err != nil || int64(n) > maxSeconds {
 		return errors.New("not whole seconds")
 	}
 	s.Duration = time.Duration(n) * time.Second
+	return nil
+}
+
+// wholeNumber is an integer from 0 to keystore.MaxRequests, which is exact in a
+// float64: JSON has 90, 90.0 and 9e1.
+type wholeNumber int64
+
+func (w *wholeNumber) UnmarshalJSON(raw []byte) error {
+	n, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || n < 0 || n > keystore.MaxRequests || n != math.Trunc(n) {
+		return errors.New("not a whole number")
+	}
+	*w = wholeNumber(n)
 	return nil
 }

@@ -3,13 +3,15 @@ package adminapi
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
 	"net/http"
 	"reflect"
 	"slices"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"example.com/keystore"
+	"example.com/keystore/internal/keyview"
 )
 
 // describe returns the OpenAPI 3.1 description of what is mounted at base, in JSON
@@ -104,7 +106,7 @@ func (op *operation) success(types huma.Registry) *huma.Response {
 		return r
 	}
 	r.Content = map[string]*huma.MediaType{"application/json": {Schema: types.Schema(op.result, true, "")}}
-	if op.result != reflect.TypeFor[listAnswer]() && op.result != reflect.TypeFor[lookupAnswer]() {
+	if op.result == reflect.TypeFor[keyView]() || op.result == reflect.TypeFor[issuedKey]() {
 		r.Headers = map[string]*huma.Header{"ETag": {Description: "The revision of the key, in quotation marks.", Schema: &huma.Schema{Type: "string"}}}
 	}
 	if op.status == http.StatusCreated {
@@ -113,18 +115,27 @@ func (op *operation) success(types huma.Registry) *huma.Response {
 	return r
 }
 
+// headers of problems, by status.
+var headers = map[int]map[string]string{
+	401: {"WWW-Authenticate": "As RFC 6750 says."},
+	429: {
+		"Retry-After":      "Seconds until attempts from this address are heard again, or with rate_limited until the limits of the presented key leave enough.",
+		"RateLimit":        "With rate_limited, what is left of each limit of the presented key, and seconds until its window ends (draft-ietf-httpapi-ratelimit-headers).",
+		"RateLimit-Policy": "With rate_limited, the limits of the presented key.",
+	},
+	503: {"Retry-After": "Seconds to wait, where trying again may help."},
+}
+
 func failure(status int, problems *huma.Schema) *huma.Response {
 	r := &huma.Response{
 		Description: http.StatusText(status),
 		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problems}},
 	}
-	header := map[int]map[string]string{
-		401: {"WWW-Authenticate": "As RFC 6750 says."},
-		429: {"Retry-After": "Seconds until attempts from this address are heard again."},
-		503: {"Retry-After": "Seconds to wait, where trying again may help."},
-	}[status]
-	for _, name := range slices.Sorted(maps.Keys(header)) {
-		r.Headers = map[string]*huma.Header{name: {Description: header[name], Schema: &huma.Schema{Type: "string"}}}
+	for name, what := range headers[status] {
+		if r.Headers == nil {
+			r.Headers = map[string]*huma.Header{}
+		}
+		r.Headers[name] = &huma.Header{Description: what, Schema: &huma.Schema{Type: "string"}}
 	}
 	return r
 }
@@ -136,6 +147,8 @@ func (k paramKind) schema() *huma.Schema {
 		return &huma.Schema{Type: "integer", Minimum: &least, Maximum: &most, Default: defaultLimit}
 	case moment:
 		return &huma.Schema{Type: "string", Format: "date-time"}
+	case interval:
+		return &huma.Schema{Type: "string", Enum: []any{"hour", "day"}, Default: "day"}
 	case keyState:
 		s := &huma.Schema{Type: "string"}
 		for _, state := range states {
@@ -156,6 +169,17 @@ func (timestamp) Schema(huma.Registry) *huma.Schema {
 func (seconds) Schema(huma.Registry) *huma.Schema {
 	least, most := 0.0, float64(maxSeconds)
 	return &huma.Schema{Type: "integer", Minimum: &least, Maximum: &most}
+}
+
+// Schema tells huma what JSON a wholeNumber is. Fields narrow it by their tags.
+func (wholeNumber) Schema(huma.Registry) *huma.Schema {
+	least, most := 0.0, float64(keystore.MaxRequests)
+	return &huma.Schema{Type: "integer", Minimum: &least, Maximum: &most}
+}
+
+// Schema tells huma what JSON limits are.
+func (limitList) Schema(types huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeArray, Items: types.Schema(reflect.TypeFor[keyview.Limit](), true, "")}
 }
 
 // Schema tells huma what JSON entries are.

@@ -30,6 +30,7 @@ type generator struct {
 
 	operations         [][2]string // path and method
 	admin, self, plain string
+	limited            string // that soon has nothing left
 	selfID             string
 	ids                []string
 	strings            []string // values that mean something somewhere
@@ -40,24 +41,32 @@ type generator struct {
 func (g *generator) prepare() {
 	g.ids = nil
 	expiring := inDays(40 * 365)
+	plan, limits := "", []keystore.Limit(nil)
 	one := func(owner string, scopes ...string) (id, token string) {
-		k, token := g.site.key(keystore.KeyParams{Owner: owner, Scopes: scopes, ExpiresAt: expiring})
+		k, token := g.site.key(keystore.KeyParams{Owner: owner, Scopes: scopes, ExpiresAt: expiring, Plan: plan, Limits: limits})
 		if owner != "root" {
 			g.ids = append(g.ids, k.ID)
 		}
 		return k.ID, token
 	}
 	_, g.admin = one("root", ScopeAdmin)
+	plan, limits = "free", []keystore.Limit{{Name: "year", Requests: 500_000, Window: 366 * day}}
 	g.selfID, g.self = one("alice", ScopeSelf, "orders:*", "a")
+	plan, limits = "", []keystore.Limit{{Name: "day", Requests: 2, Window: day}}
+	_, g.limited = one("root", ScopeAdmin)
+	limits = nil
 	_, g.plain = one("alice", "*")
-	for range 6 {
+	for i := range 6 {
+		plan = []string{"", "free", "pro"}[i%3]
 		one([]string{"alice", "bob"}[g.IntN(2)], "orders:read")
 	}
 	g.strings = []string{
-		"alice", "bob", "orders:read", "orders:*", "*", "a", ScopeSelf, ScopeAdmin, g.plain, g.self, "active", "revoked",
+		"free", "pro", "day", "alice", "bob", "orders:read", "orders:*", "*", "a", ScopeSelf, ScopeAdmin, g.plain, g.self, "active", "revoked",
 		inDays(1).Format(time.RFC3339), inDays(-1).Format(time.RFC3339), "9999-12-31T23:59:59Z", "1969-12-31T00:00:00Z", DisabledBy, "self", "", "\x00", "é", "😀", strings.Repeat("x", 128), strings.Repeat("é", 65), strings.Repeat("y", 1025), "null", "{}", "$ne", "a b", "../..", "%2f",
 	}
 }
+
+const limitName = "^[a-z0-9][a-z0-9_-]{0,31}$"
 
 type target struct{ id, path, method string }
 
@@ -109,7 +118,7 @@ func (g *generator) request() (*http.Request, target) {
 
 // credentials are mostly good, so that requests get somewhere.
 func (g *generator) credentials(r *http.Request) {
-	switch n := g.IntN(24); {
+	switch n := g.IntN(25); {
 	case n < 14:
 		r.Header.Set("Authorization", "Bearer "+g.admin)
 	case n < 19:
@@ -122,6 +131,8 @@ func (g *generator) credentials(r *http.Request) {
 		r.Header.Set("Authorization", "Bearer "+g.admin)
 		r.Header.Set("X-API-Key", g.admin)
 	case n == 22:
+		r.Header.Set("X-API-Key", g.limited)
+	case n == 23:
 		r.Header.Set("X-API-Key", g.admin[:len(g.admin)-1]+"0")
 	}
 }
@@ -197,12 +208,15 @@ func (g *generator) valueOf(s map[string]any, depth int) any {
 		}
 		return out
 	case "integer":
-		return json.Number(pick(g, []string{"0", "1", "2", "60", "200", "201", "-1", "3600", "9223372036", "9223372037", "1.0", "1e2", "1e400", "0.5"}))
+		return json.Number(pick(g, []string{"0", "1", "2", "60", "200", "201", "-1", "3600", "86400", "31622400", "1000000000", "999999999999999", "1000000000000000", "9223372036", "9223372037", "1.0", "1e2", "1e400", "0.5"}))
 	case "boolean":
 		return g.IntN(2) == 0
 	}
 	if s["format"] == "date-time" && g.IntN(8) > 0 {
 		return inDays(pick(g, []int{-5, 0, 1, 2000, 4000, 45 * 365})).Add(time.Duration(g.Int64N(1e9))).Format(time.RFC3339Nano)
+	}
+	if s["pattern"] == limitName && g.IntN(8) > 0 {
+		return pick(g, []string{"day", "burst", "year", "0", strings.Repeat("a", 32), strings.Repeat("a", 33), "Day", "-day"})
 	}
 	if s["pattern"] != nil && g.IntN(8) > 0 { // a scope
 		return pick(g, []string{"orders:read", "orders:*", "orders:x:*", "a", "b", "*", ScopeSelf})
@@ -221,7 +235,11 @@ func (g *generator) mutated(v any) any {
 		object[g.text()] = odd[g.IntN(len(odd))]
 	}
 	for _, name := range slices.Sorted(maps.Keys(object)) {
-		if g.IntN(3) == 0 {
+		list, _ := object[name].([]any)
+		switch {
+		case len(list) > 0 && g.IntN(2) == 0:
+			list[0] = g.mutated(list[0])
+		case g.IntN(3) == 0:
 			object[name] = odd[g.IntN(len(odd))]
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,14 @@ type Grant struct {
 	ExpiresAt time.Time
 	// Metadata lets metadata be set. A program may hang rights or plans on it.
 	Metadata bool
+	// SetLimits lets plans and limits be set, and what is spent of them be reset.
+	// Without it a key that is made gets Plan and Limits, and a key is given power or
+	// rotated only if its limits are no wider than these, those of the plan included:
+	// for each of them it needs one over the same window that allows no more requests.
+	// Empty, they bound nothing.
+	SetLimits bool
+	Plan      string // of Options.Plans of the Keystore
+	Limits    []keystore.Limit
 	// EnableAny lets keys be enabled that were not disabled through a Grant
 	// without EnableAny.
 	EnableAny bool
@@ -51,12 +60,15 @@ type Grant struct {
 }
 
 // ByKey authorizes whoever presents a key of the store with ScopeAdmin or
-// ScopeSelf; who has both is an administrator. The limits of the Grant are those of
+// ScopeSelf; who has both is an administrator. A request costs 1 of the key's limits.
+// The limits of the Grant are those of
 // the key: nobody is given a later expiry than the presented secret has itself, and
-// ScopeSelf only grants scopes that its key has, other than reserved ones.
+// ScopeSelf only grants scopes that its key has, other than reserved ones, and the
+// plan and limits that its key has.
 func ByKey(a *httpauth.Auth) func(*http.Request) (Grant, error) {
 	return func(r *http.Request) (Grant, error) {
-		found, err := a.Check(r)
+		// 1, whatever httpauth.Options.Cost says of other requests.
+		found, err := a.CheckWith(r, keystore.LookupParams{Cost: 1})
 		if err != nil {
 			return Grant{}, err
 		}
@@ -71,10 +83,10 @@ func ByKey(a *httpauth.Auth) func(*http.Request) (Grant, error) {
 		// An older secret, in its grace period, hands out nothing that outlives it.
 		g := Grant{Actor: k.ID, KeyID: k.ID, KeyGeneration: found.Generation, ExpiresAt: found.ValidUntil}
 		if k.Scopes.Has(ScopeAdmin) {
-			g.AllOwners, g.Scopes, g.Reserved, g.Metadata, g.EnableAny = true, []string{"*"}, true, true, true
+			g.AllOwners, g.Scopes, g.Reserved, g.Metadata, g.SetLimits, g.EnableAny = true, []string{"*"}, true, true, true, true
 			return g, nil
 		}
-		g.Owner = k.Owner
+		g.Owner, g.Plan, g.Limits = k.Owner, k.Plan, slices.Collect(k.Limits.All())
 		for scope := range k.Scopes.All() {
 			if !isReserved(scope) {
 				g.Scopes = append(g.Scopes, scope)
@@ -84,10 +96,14 @@ func ByKey(a *httpauth.Auth) func(*http.Request) (Grant, error) {
 	}
 }
 
-// check refuses a grant that reaches no key, which an Authorize function returned.
-func (g *Grant) check() error {
-	if g.Owner == "" && !g.AllOwners {
+// check refuses a grant that reaches no key, which an Authorize function returned. A
+// plan that does not exist is no fault of the caller's.
+func (g *Grant) check(p plans) error {
+	switch {
+	case g.Owner == "" && !g.AllOwners:
 		return ErrForbidden
+	case !p.has(g.Plan):
+		return errors.New("adminapi: the plan of the Grant is not among Options.Plans")
 	}
 	return nil
 }
@@ -118,15 +134,18 @@ func isReserved(scope string) bool {
 	return scope == "keystore" || strings.HasPrefix(scope, "keystore:")
 }
 
-// holds returns a problem unless a key of these scopes and this expiry lies wholly
-// within the grant, so that the caller may make it, revive it or have its token.
-func (g *Grant) holds(scopes []string, expiresAt time.Time) error {
-	for _, scope := range scopes {
+// holds returns a problem unless such a key lies wholly within the grant, so that
+// the caller may make it, revive it or have its token.
+func (g *Grant) holds(k *keystore.Changes, p plans) error {
+	for _, scope := range k.Scopes {
 		if !g.covers(scope) {
 			return beyond("body.scopes", "The key has or would have a scope that you may not grant.")
 		}
 	}
-	return g.reaches(expiresAt)
+	if err := g.reaches(k.ExpiresAt); err != nil {
+		return err
+	}
+	return g.bounds(k.Plan, k.Limits, p)
 }
 
 // reaches returns a problem if the expiry is later than may be given.
@@ -138,8 +157,14 @@ func (g *Grant) reaches(expiresAt time.Time) error {
 }
 
 // allows judges a patch of a key. What takes power away is always allowed; what
-// gives some needs the whole key to lie within the grant.
-func (g *Grant) allows(before, after *keystore.Changes) error {
+// gives some needs the whole key to lie within the grant. Lower limits would take
+// power away, but they are the administrator's.
+func (g *Grant) allows(before, after *keystore.Changes, p plans) error {
+	if !g.SetLimits {
+		if err := sameLimits(before.Plan, before.Limits, after.Plan, after.Limits); err != nil {
+			return err
+		}
+	}
 	if !g.Metadata && !maps.Equal(before.Metadata, after.Metadata) {
 		return beyond("body.metadata", "You may not set metadata.")
 	}
@@ -150,7 +175,7 @@ func (g *Grant) allows(before, after *keystore.Changes) error {
 	if !grows {
 		return nil
 	}
-	return g.holds(after.Scopes, after.ExpiresAt)
+	return g.holds(after, p)
 }
 
 // later reports whether an expiry is later than another; zero is never.

@@ -91,7 +91,7 @@ func TestAllows(t *testing.T) {
 		if test.bound > 0 {
 			g.ExpiresAt = time.Now().Add(time.Duration(test.bound)*24*time.Hour + time.Hour)
 		}
-		err := g.allows(&test.before, &test.after)
+		err := g.allows(&test.before, &test.after, nil)
 		if test.location == "" {
 			assert.NoError(t, err, name)
 			continue
@@ -118,7 +118,7 @@ func TestByKey(t *testing.T) {
 	k, token := s.key(keystore.KeyParams{Owner: "root", Scopes: []string{ScopeAdmin, ScopeSelf}, ExpiresAt: inDays(9)})
 	g, err := grant(token)
 	require.NoError(t, err)
-	assert.Equal(t, Grant{Actor: k.ID, AllOwners: true, Scopes: []string{"*"}, Reserved: true, Metadata: true, EnableAny: true, ExpiresAt: k.ExpiresAt, KeyID: k.ID, KeyGeneration: 1}, g)
+	assert.Equal(t, Grant{Actor: k.ID, AllOwners: true, Scopes: []string{"*"}, Reserved: true, Metadata: true, SetLimits: true, EnableAny: true, ExpiresAt: k.ExpiresAt, KeyID: k.ID, KeyGeneration: 1}, g)
 
 	k, token = s.key(keystore.KeyParams{Owner: "alice", Scopes: []string{ScopeSelf, "keystore:verify", "orders:*", "a"}})
 	g, err = grant(token)

@@ -172,7 +172,7 @@ func as(g Grant) func(*http.Request) (Grant, error) {
 }
 
 // everything is what an administrator may do.
-var everything = Grant{Actor: "root", AllOwners: true, Scopes: []string{"*"}, Reserved: true, Metadata: true, EnableAny: true}
+var everything = Grant{Actor: "root", AllOwners: true, Scopes: []string{"*"}, Reserved: true, Metadata: true, SetLimits: true, EnableAny: true}
 
 func inDays(n int) time.Time {
 	return time.Now().Add(time.Duration(n) * 24 * time.Hour).UTC().Truncate(time.Millisecond)

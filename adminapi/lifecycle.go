@@ -68,7 +68,7 @@ func (c *call) enable() (answer, error) {
 		}
 		delete(k.Metadata, DisabledBy)
 		k.Disabled = false
-		return c.grant.holds(k.Scopes, k.ExpiresAt)
+		return c.grant.holds(k, c.plans)
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"example.com/keystore"
@@ -45,12 +44,8 @@ func (c *call) list() (answer, error) {
 			part = min(maxLimit, left)
 		}
 		keys, next, err := c.keys.List(c.r.Context(), keystore.ListParams{Owner: l.owner, After: l.after, Limit: part})
-		var field *keystore.FieldError
-		switch {
-		case errors.As(err, &field):
-			return answer{}, invalid(strings.Replace(location(field.Field), "body.", "query.", 1), sentence(field.Problem))
-		case err != nil && !errors.Is(err, keystore.ErrCorrupt):
-			return answer{}, err
+		if err != nil && !errors.Is(err, keystore.ErrCorrupt) {
+			return answer{}, inQuery(err)
 		}
 		left -= part
 		l.after = next

@@ -16,14 +16,20 @@ var onKey = []struct {
 	body               any
 }{
 	{"get", "GET", "", nil},
+	{"limits", "GET", "/limits", nil},
+	{"usage", "GET", "/usage", nil},
 	{"patch", "PATCH", "", m{"description": "changed"}},
 	{"rotate", "POST", "/rotate", m{"grace_seconds": 0}},
 	{"end-grace", "POST", "/end-grace", nil},
 	{"disable", "POST", "/disable", nil},
 	{"enable", "POST", "/enable", nil},
+	{"reset-limits", "POST", "/reset-limits", nil},
 	{"revoke", "POST", "/revoke", m{"reason": "over"}},
 	{"delete", "DELETE", "", nil},
 }
+
+// changing are those that change it.
+var changing = onKey[3:]
 
 // TestWhoMayDoWhat tries every operation as every kind of caller on a key of their
 // own, of somebody else, and on none. What is not the caller's is told word for
@@ -55,7 +61,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 					case !there:
 						got.want(t, 404, "not_found")
 						assert.Equal(t, `{"type":"about:blank","title":"Not Found","status":404,"code":"not_found","detail":"There is no such key."}`, strings.TrimSpace(got.raw))
-					case op.name == "delete":
+					case op.name == "reset-limits" && caller == "self":
+						got.want(t, 403, "beyond_grant")
+					case op.name == "delete", op.name == "reset-limits":
 						got.want(t, 204, "")
 						return
 					default:

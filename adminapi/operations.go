@@ -40,6 +40,7 @@ const (
 	count
 	moment
 	keyState
+	interval
 )
 
 // changes reports whether the operation changes a key that is there, so that
@@ -60,7 +61,7 @@ func (op *operation) mediaTypes() []string {
 
 const withIfMatch = "With If-Match, only if the key has one of these revisions. "
 
-const growing = "What gives a key power (scopes, a later expiry, enabling it) needs the whole key to lie within what you may grant. What takes power away is always allowed."
+const growing = "What gives a key power (scopes, a later expiry, enabling it) needs the whole key to lie within what you may grant. What takes power away is always allowed, but for limits, which only those change who may set them."
 
 const unlockedMatch = "The revision is compared ahead of the change, and not in one step with it."
 
@@ -69,11 +70,17 @@ func operations() []operation {
 		key    = reflect.TypeFor[keyView]()
 		issued = reflect.TypeFor[issuedKey]()
 		none   = bodyType{of: reflect.TypeFor[noMembers]()}
+		usage  = reflect.TypeFor[usageAnswer]()
+		during = []parameter{
+			{"from", moment, "Hours that begin before it are left out. Absent: 30 days before the end, from midnight on."},
+			{"to", moment, "The end: hours that begin then or later are left out. Absent: now."},
+			{"by", interval, "What is summed: hours, of at most 31 days, or UTC days, at most 366."},
+		}
 	)
 	return []operation{
 		{
 			method: "POST", path: "/keys", id: "create-key", summary: "Create a key",
-			description: "The token is in this answer and nowhere else. Nobody makes a key with more scopes or a longer life than they may grant, or for another owner. After unknown_outcome the key may exist: its token is in that answer.",
+			description: "The token is in this answer and nowhere else. Nobody makes a key with more scopes, a longer life or wider limits than they may grant, or for another owner. After unknown_outcome the key may exist: its token is in that answer.",
 			body:        bodyType{of: reflect.TypeFor[createRequest](), required: true},
 			status:      http.StatusCreated, result: issued, run: (*call).create,
 		},
@@ -132,8 +139,35 @@ func operations() []operation {
 			status:      http.StatusNoContent, run: (*call).delete,
 		},
 		{
+			method: "GET", path: "/keys/{id}/limits", id: "get-limits", summary: "Show what is left of the limits of a key",
+			description: "Of this window of each.",
+			status:      http.StatusOK, result: reflect.TypeFor[limitsAnswer](), run: (*call).limits,
+		},
+		{
+			method: "POST", path: "/keys/{id}/reset-limits", id: "reset-limits", summary: "Forget what a key has spent of its limits",
+			description: "Each window begins anew; the limits stay. For those who may set limits. " + withIfMatch + unlockedMatch,
+			body:        none, status: http.StatusNoContent, run: (*call).resetLimits,
+		},
+		{
+			method: "GET", path: "/keys/{id}/usage", id: "get-usage", summary: "Show how much a key was used",
+			description: "Hours or days without lookups are left out. Who may manage the keys of all owners sees the usage of a deleted key, too, as long as the server keeps it.",
+			parameters:  during,
+			status:      http.StatusOK, result: usage, run: (*call).keyUsage,
+		},
+		{
+			method: "GET", path: "/usage", id: "get-owner-usage", summary: "Show how much all keys of an owner were used",
+			description: "Together, and with those that were deleted.",
+			parameters:  append([]parameter{{"owner", text, "Required of who may manage the keys of all owners."}}, during...),
+			status:      http.StatusOK, result: usage, run: (*call).ownerUsage,
+		},
+		{
+			method: "GET", path: "/plans", id: "list-plans", summary: "List the plans of the server",
+			description: "For those who may set limits.",
+			status:      http.StatusOK, result: reflect.TypeFor[plansAnswer](), run: (*call).listPlans,
+		},
+		{
 			method: "POST", path: "/lookup", id: "look-up-token", summary: "Look up a token",
-			description: "As a service does on each request. A token of another owner is answered as an unknown one, unless you may manage the keys of all owners.",
+			description: "As a service does on each request: it spends of the limits of the key, unless peek is true. A token of another owner is answered as an unknown one, unless you may manage the keys of all owners.",
 			body:        bodyType{of: reflect.TypeFor[lookupRequest](), required: true},
 			status:      http.StatusOK, result: reflect.TypeFor[lookupAnswer](), run: (*call).lookup,
 		},

@@ -39,6 +39,7 @@ func TestOutage(t *testing.T) {
 	}
 	check(request{method: "POST", path: "/keys", body: m{"owner": "a"}})
 	check(request{method: "GET", path: "/keys"})
+	check(request{method: "GET", path: "/usage?owner=alice"})
 	check(request{method: "POST", path: "/lookup", body: m{"token": token}})
 	assert.Contains(t, s.log.String(), `"operation":"create-key"`)
 
@@ -87,13 +88,16 @@ func TestUnknownOutcome(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, found.Generation)
 
-	for _, op := range onKey {
-		if op.name == "get" || op.name == "rotate" {
+	for _, op := range changing {
+		if op.name == "rotate" {
 			continue
 		}
 		lost := faulty.Update
-		if op.name == "delete" {
+		switch op.name {
+		case "delete":
 			lost = faulty.Delete
+		case "reset-limits":
+			lost = faulty.ResetCounts
 		}
 		var of keystore.Key
 		of, _ = s.key(keystore.KeyParams{Owner: "alice"})

@@ -15,6 +15,8 @@ type patchRequest struct {
 	Description optional[string]             `json:"description,omitempty" maxLength:"1024"`
 	Scopes      optional[[]string]           `json:"scopes,omitempty" maxItems:"64" pattern:"^(\\*|[0-9A-Za-z._-]+(:[0-9A-Za-z._-]+)*(:\\*)?)$" maxLength:"128" doc:"All that the key is to have. Reserved scopes can be kept or dropped, not added."`
 	Metadata    optional[map[string]*string] `json:"metadata,omitempty" doc:"Entries to set, or with null to remove. null removes all but reserved ones."`
+	Plan        optional[string]             `json:"plan,omitempty" maxLength:"32" doc:"null: none."`
+	Limits      optional[limitList]          `json:"limits,omitempty" maxItems:"8" doc:"All that the key is to have of its own, beside those of its plan."`
 	ExpiresAt   optional[timestamp]          `json:"expires_at,omitempty" doc:"null: never. It must lie in the future, and revives a key that has expired."`
 }
 
@@ -35,6 +37,10 @@ func (p *patchRequest) apply(c *keystore.Changes) {
 	replace(&c.Name, p.Name)
 	replace(&c.Description, p.Description)
 	replace(&c.Scopes, p.Scopes)
+	replace(&c.Plan, p.Plan)
+	if p.Limits.given {
+		c.Limits = p.Limits.value
+	}
 	if p.ExpiresAt.given {
 		c.ExpiresAt = p.ExpiresAt.value.Time
 	}
@@ -62,11 +68,14 @@ func (c *call) patch() (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if c.grant.SetLimits && !c.plans.has(p.Plan.value) { // which plans there are is not for others
+		return answer{}, errNoPlan
+	}
 	return c.change(func(after *keystore.Changes) error {
 		before := *after
 		before.Scopes, before.Metadata = slices.Clone(after.Scopes), maps.Clone(after.Metadata)
 		p.apply(after)
-		return c.grant.allows(&before, after)
+		return c.grant.allows(&before, after, c.plans)
 	})
 }
 

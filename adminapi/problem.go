@@ -11,13 +11,14 @@ import (
 // problem is an error as clients get it (RFC 9457). Its texts hold nothing that the
 // client sent.
 type problem struct {
-	Type     string   `json:"type" doc:"Always about:blank: the code says what it is."`
-	Title    string   `json:"title" doc:"The status in words."`
+	Type     string   `json:"type" doc:"about:blank, for the code says what it is; with rate_limited the URI of the problem type quota-exceeded."`
+	Title    string   `json:"title" doc:"The status in words; with rate_limited, Quota Exceeded."`
 	Status   int      `json:"status" format:"int32"`
 	Code     string   `json:"code" doc:"What it is, for programs."`
 	Detail   string   `json:"detail,omitempty" doc:"What it is, for people."`
 	Location string   `json:"location,omitempty" doc:"Where in the request the fault is, such as body.name, query.limit, header.If-Match."`
 	Missing  []string `json:"missing_scopes,omitempty" nullable:"false" doc:"Scopes that the presented key lacks."`
+	Exceeded []string `json:"violated-policies,omitempty" nullable:"false" doc:"With rate_limited, the names of the limits of the presented key that leave too little."`
 	Token    string   `json:"token,omitempty" doc:"With unknown_outcome, the token that works if the change happened. It cannot be had again."`
 	Key      *keyView `json:"key,omitempty" doc:"With unknown_outcome, the key as it is if the change happened."`
 }

@@ -49,7 +49,7 @@ func TestRandomRequests(t *testing.T) {
 
 	var fault, calls atomic.Int32 // 0: none; of the store in one request
 	store := faulty.New(memory.New(), func(c faulty.Call) faulty.Fault {
-		write := c.Method == faulty.Create || c.Method == faulty.Update || c.Method == faulty.Delete
+		write := slices.Contains([]faulty.Method{faulty.Create, faulty.Update, faulty.Delete, faulty.ResetCounts}, c.Method)
 		switch f := fault.Load(); {
 		case f == 1:
 			return faulty.Refuse(errors.Join(errDown, backend.ErrNotApplied))
@@ -62,7 +62,7 @@ func TestRandomRequests(t *testing.T) {
 		}
 		return nil
 	})
-	s := newSite(t, store, keystore.Options{MaxTTL: 50 * 365 * 24 * time.Hour, DefaultTTL: time.Hour, OpTimeout: time.Second}, nil)
+	s := newSite(t, store, keystore.Options{MaxTTL: 50 * 365 * 24 * time.Hour, DefaultTTL: time.Hour, OpTimeout: time.Second, Plans: somePlans}, nil)
 	g := &generator{T: t, Rand: rand.New(rand.NewPCG(seed, 0)), site: s, d: readDescription(t, s.http), compiled: map[string]*jsonschema.Schema{}}
 	for path, methods := range g.d.Paths {
 		for method := range methods {
@@ -93,7 +93,7 @@ func TestRandomRequests(t *testing.T) {
 		require.NoError(t, err)
 		g.check(op, r, got, raw, failing)
 		if got.StatusCode < 300 {
-			if f := fault.Load(); (f == 1 || f == 4) && !strings.HasPrefix(op.path, "/openapi") { // nothing came from the store
+			if f := fault.Load(); (f == 1 || f == 4) && !strings.HasPrefix(op.path, "/openapi") && op.path != "/plans" { // nothing came from the store
 				require.True(t, op.path == "/lookup" && bytes.HasPrefix(raw, []byte(`{"valid":false`)), "%s %s -> %s", r.Method, r.URL, raw)
 			}
 			g.checkRequest(op, r)
@@ -103,6 +103,13 @@ func TestRandomRequests(t *testing.T) {
 		}
 		seen[op.id+" "+strconv.Itoa(got.StatusCode)]++
 	}
+	limited := 0
+	for name, times := range seen {
+		if strings.HasSuffix(name, " 429") {
+			limited += times
+		}
+	}
+	require.NotZero(t, limited, "no key ran out of requests")
 	for _, methods := range g.d.Paths {
 		for _, op := range methods {
 			for status := range op.Responses {
@@ -147,7 +154,7 @@ func (g *generator) check(op target, r *http.Request, got *http.Response, raw []
 		}
 	}
 	for name := range response.Headers {
-		if name != "Retry-After" {
+		if name != "Retry-After" && (!strings.HasPrefix(name, "RateLimit") || bytes.Contains(raw, []byte(`"code":"rate_limited"`))) {
 			require.NotEmpty(g, got.Header.Get(name), "%s: %s", name, show())
 		}
 	}
@@ -215,6 +222,8 @@ func (g *generator) checkPower(r *http.Request, self keystore.Key, raw []byte) {
 			ID        string
 			Scopes    []string
 			ExpiresAt time.Time `json:"expires_at"`
+			Plan      string
+			Limits    []keystore.Limit
 		}
 	}
 	if json.Unmarshal(raw, &issued) != nil || issued.Token == "" || issued.Key.ID == self.ID {
@@ -225,6 +234,7 @@ func (g *generator) checkPower(r *http.Request, self keystore.Key, raw []byte) {
 		require.True(g, self.Scopes.Has(probe), "%s: %s", scope, show)
 		require.False(g, strings.HasPrefix(scope, "keystore"), show)
 	}
+	assertWithin(g, self, issued.Key.Plan, issued.Key.Limits, show)
 	if end := self.ExpiresAt; !end.IsZero() {
 		require.False(g, issued.Key.ExpiresAt.IsZero() || issued.Key.ExpiresAt.After(end), show)
 	}

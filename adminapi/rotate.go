@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"errors"
+	"slices"
 
 	"example.com/keystore"
 )
@@ -66,9 +67,8 @@ func (c *call) mayRotate(k keystore.Key, p *keystore.RotateParams) error {
 		}
 		return c.grant.reaches(expiresAt)
 	}
-	var scopes []string
-	for scope := range k.Scopes.All() {
-		scopes = append(scopes, scope)
-	}
-	return c.grant.holds(scopes, expiresAt)
+	return c.grant.holds(&keystore.Changes{
+		Scopes: slices.Collect(k.Scopes.All()), ExpiresAt: expiresAt,
+		Plan: k.Plan, Limits: slices.Collect(k.Limits.All()),
+	}, c.plans)
 }
