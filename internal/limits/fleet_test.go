@@ -32,7 +32,7 @@ func startFleet(t *testing.T, s store, o settings) *fleet {
 	t.Cleanup(func() { require.NoError(t, f.admin.close()) })
 	for i := range workers {
 		if i >= s.near {
-			f.workers = append(f.workers, startProcess(t, "work "+s.url))
+			f.workers = append(f.workers, startWorker(t, s.url))
 			continue
 		}
 		w := &worker{open: s.open}

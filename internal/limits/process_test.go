@@ -99,8 +99,8 @@ type process struct {
 	kill   func() // by SIGKILL
 }
 
-// startProcess starts a process, and ends it when the test ends. It ends by itself if
-// this process dies: its input ends then.
+// startProcess starts a process, which the caller ends. It ends by itself if this
+// process dies: its input ends then.
 func startProcess(t *testing.T, job string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(os.Args[0]), stderr: new(bytes.Buffer)}
@@ -112,27 +112,36 @@ func startProcess(t *testing.T, job string) *process {
 	p.input, err = p.cmd.StdinPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
-	killed := false
 	p.kill = sync.OnceFunc(func() {
-		killed = true
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 	})
+	return p
+}
+
+// startWorker starts a process with a worker, and ends it when the test ends.
+func startWorker(t *testing.T, url string) *process {
+	t.Helper()
+	p := startProcess(t, "work "+url)
 	t.Cleanup(func() {
-		if killed {
-			return
-		}
-		_ = p.input.Close()
-		defer time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() }).Stop()
-		_, _ = io.Copy(io.Discard, p.output)
-		if err := p.cmd.Wait(); err != nil {
-			t.Errorf("a process: %v\n%s", err, p.stderr)
+		if p.cmd.ProcessState == nil { // it was not killed
+			p.end(t)
 		}
 	})
 	return p
 }
 
-// startServer starts a process that serves a Badger folder.
+// end closes the process's input, upon which it closes what it has open and ends.
+func (p *process) end(t *testing.T) {
+	_ = p.input.Close()
+	defer time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() }).Stop()
+	_, _ = io.Copy(io.Discard, p.output)
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("a process: %v\n%s", err, p.stderr)
+	}
+}
+
+// startServer starts a process that serves a Badger folder, which the caller ends.
 func startServer(t *testing.T, folder string) *process {
 	t.Helper()
 	p := startProcess(t, "serve "+folder)

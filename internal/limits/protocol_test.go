@@ -38,10 +38,14 @@ type settings struct {
 type reply struct {
 	Error   string           `json:",omitempty"` // what failed; the test ends with it
 	Answers answers          `json:",omitempty"` // look, end
+	Seen    seen             `json:",omitzero"`  // progress
 	Usage   []keystore.Usage `json:",omitempty"` // usage
 	Spends  int64            `json:",omitempty"` // calls of the backend's Spend so far
 	Flushes int64            `json:",omitempty"` // calls of its AddUsage
 }
+
+// seen is how many lookups of a load ended so.
+type seen struct{ Passed, Unchecked, Unavailable int }
 
 // answer is what came of one lookup.
 type answer struct {

@@ -64,6 +64,8 @@ func (w *worker) do(q request) (reply, error) {
 		r.Answers = w.look(q)
 	case "begin":
 		w.load = w.begin(q)
+	case "progress":
+		r.Seen = w.load.progress()
 	case "end":
 		r.Answers = w.load.end()
 		w.load = nil
@@ -105,8 +107,17 @@ func (w *worker) reopen(o settings) error {
 	if o.UsageInterval != 0 {
 		options.UsageInterval = o.UsageInterval
 	}
-	w.keys, err = keystore.New(w.store, &options)
-	return err
+	if w.keys, err = keystore.New(w.store, &options); err != nil {
+		return err
+	}
+	// As it begins to hear of changes it forgets what it has read until then.
+	for w.keys.Stats().Watch == keystore.WatchLost {
+		if ctx.Err() != nil {
+			return errors.New("the worker does not hear of changes")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
 }
 
 func (w *worker) close() error {
@@ -198,6 +209,9 @@ type load struct {
 	stop    context.CancelFunc
 	callers sync.WaitGroup
 	all     []answers
+
+	mu   sync.Mutex
+	seen seen // so far
 }
 
 // pace is how long a caller of a load rests between two lookups.
@@ -209,7 +223,9 @@ func (w *worker) begin(q request) *load {
 	for c := range q.Callers {
 		l.callers.Go(func() {
 			for n := c; ctx.Err() == nil; n++ {
-				l.all[c] = append(l.all[c], w.ask(context.Background(), q, n)) // none is cancelled: each has its outcome
+				a := w.ask(context.Background(), q, n) // none is cancelled: each has its outcome
+				l.all[c] = append(l.all[c], a)
+				l.note(a)
 				rest := time.NewTimer(pace)
 				select {
 				case <-rest.C:
@@ -220,6 +236,25 @@ func (w *worker) begin(q request) *load {
 		})
 	}
 	return l
+}
+
+func (l *load) note(a answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case a.Unchecked:
+		l.seen.Unchecked++
+	case a.passed():
+		l.seen.Passed++
+	case a.Reason == keystore.ReasonUnavailable:
+		l.seen.Unavailable++
+	}
+}
+
+func (l *load) progress() seen {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen
 }
 
 func (l *load) end() answers {
