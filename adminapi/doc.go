@@ -1,5 +1,5 @@
 // Package adminapi manages the keys of a keystore over HTTP: create, list, show,
-// change, rotate, revoke, disable, enable, delete, look up. It is a handler of
+// change, rotate, revoke, disable, enable, delete, look up, limits and usage. It is a handler of
 // net/http that a program mounts where it likes:
 //
 //	api, err := adminapi.New(ks, nil)
@@ -12,7 +12,7 @@
 // replaces it, so that its users manage their keys.
 //
 // Nobody grants more than the Grant of the call holds: not scopes, not a later
-// expiry, not another owner. That is checked on the values that are written, within
+// expiry, not wider limits, not another owner. That is checked on the values that are written, within
 // the change itself, so that two changes at a time cannot add up to more.
 //
 // Bodies are JSON (RFC 8259) in UTF-8, at most 64 KiB; errors are problem details

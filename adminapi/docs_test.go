@@ -20,7 +20,7 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 	text, err := os.ReadFile("../docs/adminapi.md")
 	require.NoError(t, err)
-	s := newSite(t, nil, keystore.Options{}, nil)
+	s := newSite(t, nil, keystore.Options{Plans: somePlans}, nil)
 	admin := s.admin()
 	server := s.listen(0)
 	var script strings.Builder
@@ -34,6 +34,9 @@ func TestDocumentedCommands(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
 	assert.Contains(t, string(out), `"description":"nightly builds"`)
+	assert.Contains(t, string(out), `{"name":"burst","requests":10,"window_seconds":1,"remaining":10,`)
+	assert.Contains(t, string(out), `{"plans":[{"name":"free",`)
+	assert.Contains(t, string(out), `{"usage":[]}`)
 	assert.Contains(t, string(out), `"revoke_reason":"left the company"`)
 	assert.Contains(t, string(out), `{"valid":false,"code":"unknown_key"}`) // it was deleted before
 }
