@@ -46,6 +46,14 @@
 // is "keystore" administer the store itself: only the literal scope covers them,
 // and Generate grants them only with KeyParams.AllowReserved.
 //
+// # Limits and usage
+//
+// A key may have limits, of its own and by its plan: so many requests in each
+// window of time, such as a UTC day. A lookup spends one request of each, or none,
+// in the store, which all processes share; see [Limit] and [LimitFailure].
+// Lookups are counted by key, owner and hour; see [Keystore.Usage]. docs/limits.md has
+// the details.
+//
 // # The life of a key
 //
 // A key is active until it expires, is disabled or is revoked; see [State]. What
@@ -71,7 +79,8 @@
 // long as the store keeps what it acknowledged: after a failover a Redis may not,
 // and a revocation may be undone.
 //
-// A lookup of a key in the cache does not ask the store, nor look at its context.
+// A lookup of a key in the cache does not ask the store, nor look at its context,
+// unless the key has limits.
 // Refusals for scope, disabled and expired may lag behind a change in another
 // process by CacheTTL too. A secret that a rotation has returned, in whatever
 // process, is not refused: the lookup waits up to 50 ms for the key to be read
@@ -85,8 +94,9 @@
 // Expiry is judged by the keystore's clock (Options.Now): between machines, the
 // skew of their clocks adds to it.
 //
-// Last-used times are best effort: they are written every Options.TouchInterval,
-// and a killed process loses those of the last interval.
+// Last-used times and usage are best effort: they are written every
+// Options.TouchInterval and UsageInterval, and a killed process loses those of the
+// last interval.
 //
 // What survives a crash is the driver's promise; see its documentation.
 //
@@ -94,6 +104,6 @@
 //
 // Compare errors with errors.Is. A [LookupError] carries the exact [Reason] for
 // logs and audits; what a client should be told is ErrUnauthenticated,
-// ErrMissingScope or "try again later". No error text holds a token, a secret, or
+// ErrMissingScope, ErrRateLimited or "try again later". No error text holds a token, a secret, or
 // any part of a URL but its scheme.
 package keystore
