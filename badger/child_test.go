@@ -24,6 +24,7 @@ const (
 var roles = map[string]func(dir string) error{
 	"hold":  hold,
 	"write": writeForEver,
+	"spend": spendForEver,
 }
 
 // childLife bounds a child that its parent failed to kill.

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
+
+	"example.com/keystore/backend"
 )
 
 // Database gives tests the database under a backend.
@@ -96,4 +98,32 @@ func RecodeTally(value string) (string, error) {
 		return "", err
 	}
 	return string(t.encode()), nil
+}
+
+// WaitingSpends counts those that no transaction has taken yet.
+func WaitingSpends(b *Backend) int {
+	b.spends.mu.Lock()
+	defer b.spends.mu.Unlock()
+	return len(b.spends.waiting)
+}
+
+// SpendsTaken counts those of the transaction under way.
+func SpendsTaken(b *Backend) int {
+	b.spends.mu.Lock()
+	defer b.spends.mu.Unlock()
+	return b.spends.taken
+}
+
+// SpendBetween makes a spend, and calls between before each attempt is committed.
+func SpendBetween(b *Backend, s backend.Spend, between func()) (backend.Spent, error) {
+	own, err := newSpending(s)
+	if err != nil {
+		return backend.Spent{}, err
+	}
+	err = b.commit(context.Background(), func(txn *badgerdb.Txn) (effect, error) {
+		made, err := b.spendOf(txn, []*spending{own})
+		between()
+		return made, err
+	})
+	return own.spent, err
 }

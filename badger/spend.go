@@ -20,6 +20,7 @@ import (
 type spends struct {
 	mu      sync.Mutex
 	waiting []*spending
+	taken   int // how many are being made
 
 	start sync.Once
 	wake  chan struct{} // filled after something was added
@@ -68,6 +69,7 @@ func (q *spends) take(batch []*spending) []*spending {
 	n := min(cap(batch)-len(batch), len(q.waiting))
 	batch = append(batch, q.waiting[:n]...)
 	q.waiting = slices.Delete(q.waiting, 0, n)
+	q.taken = len(batch)
 	return batch
 }
 
