@@ -29,12 +29,14 @@ func Example_tiers() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for {
-		_, err = ks.Lookup(ctx, token.Reveal()) // the 101st of a UTC day is refused, in whatever process
-		if limited, ok := errors.AsType[*keystore.RateLimitError](err); ok {
-			fmt.Println("429, again in", limited.RetryAfter)
-			break
+	for range 100 {
+		if _, err := ks.Lookup(ctx, token.Reveal()); err != nil {
+			log.Fatal(err)
 		}
+	}
+	_, err = ks.Lookup(ctx, token.Reveal()) // the 101st of a UTC day is refused, in whatever process
+	if limited, ok := errors.AsType[*keystore.RateLimitError](err); ok {
+		fmt.Println("429, again in", limited.RetryAfter)
 	}
 
 	key, err = ks.Update(ctx, key.ID, func(c *keystore.Changes) error { c.Plan = "pro"; return nil })
