@@ -11,6 +11,7 @@ require (
 	github.com/boj/redistore v1.4.1
 	github.com/dgraph-io/badger/v4 v4.9.6
 	github.com/go-oauth2/oauth2/v4 v4.5.4
+	github.com/go-redis/redis_rate/v10 v10.0.1
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/maypok86/otter/v2 v2.4.0

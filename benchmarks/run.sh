@@ -15,7 +15,7 @@ cd "$(dirname "$0")"
 count=${COUNT:-10}
 benchtime=${BENCHTIME:-500ms}
 packages=("$@")
-if [ $# -eq 0 ]; then packages=(lookup manage peers http); fi
+if [ $# -eq 0 ]; then packages=(lookup manage peers limits http); fi
 
 version() { go list -m -f '{{.Version}}' "$1"; }
 
@@ -29,6 +29,7 @@ configuration() {
 	echo "go-redis: $(version github.com/redis/go-redis/v9)"
 	echo "mongo-driver: $(version go.mongodb.org/mongo-driver/v2)"
 	echo "scs: $(version github.com/alexedwards/scs/v2)"
+	echo "redis_rate: $(version github.com/go-redis/redis_rate/v10)"
 	echo "redis-server: $(redis-server --version 2>/dev/null | sed -n 's/.* v=\([^ ]*\) .*/\1/p' | grep . || echo none)"
 	echo "nginx: $(nginx -v 2>&1 | sed -n 's/.*nginx\///p' | grep . || echo none)"
 	echo "commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"

@@ -41,6 +41,19 @@ func openBadger(tb testing.TB, keys int) *Store {
 	return s
 }
 
+// OnBadger is a store on a database of the caller's, who closes it.
+func OnBadger(tb testing.TB, db *badgerdb.DB, keys int) *Store {
+	tb.Helper()
+	s := &Store{tb: tb, Bare: bareBadger{db}}
+	back, err := badger.New(db, nil)
+	s.must(err)
+	s.Backend = back
+	tb.Cleanup(s.Close)
+	s.Tokens, err = fill(back, keys)
+	s.must(err)
+	return s
+}
+
 // PersistentKeys is from how many keys on a store takes so long to make that it stays
 // in [Dir].
 const PersistentKeys = 1_000_000

@@ -43,7 +43,7 @@ func fill(b backend.Backend, keys int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	every := (keys + MaxTokens - 1) / MaxTokens
+	every := max(1, (keys+MaxTokens-1)/MaxTokens)
 	tokens := make([]string, (keys+every-1)/every)
 	err = AtOnce(keys, func(i int) error {
 		token, _, err := ks.Generate(context.Background(), Params(Owner(i, keys)))

@@ -95,12 +95,16 @@ func (s *Store) Plan(p *turns.Pair, waits bool) {
 	}
 }
 
-// Keystore makes a keystore on the store, with a deadline of [Deadline]. It notes when keys were last used, as it
+// Keystore makes a keystore on the store, with a deadline of [Deadline]. It notes when keys were last used and
+// counts lookups, unless the options say that it does not, as it
 // does by default, but writes that once a day, and does not purge by itself: what
 // happens once in a while is not part of what happens at each call.
 func (s *Store) Keystore(o keystore.Options) *keystore.Keystore {
 	s.tb.Helper()
 	o.TouchInterval, o.PurgeInterval, o.OpTimeout = 24*time.Hour, keystore.Never, Deadline
+	if o.UsageInterval != keystore.Never {
+		o.UsageInterval = 24 * time.Hour
+	}
 	ks, err := keystore.New(s.Backend, &o)
 	s.must(err)
 	s.keystores = append(s.keystores, ks)
