@@ -104,6 +104,12 @@ func asJSON(t testing.TB, c keystore.Changes) map[string]any {
 	if len(c.Metadata) > 0 {
 		out["metadata"] = c.Metadata
 	}
+	if c.Plan != "" {
+		out["plan"] = c.Plan
+	}
+	if len(c.Limits) > 0 {
+		out["limits"] = c.Limits
+	}
 	if !c.ExpiresAt.IsZero() {
 		out["expires_at"] = c.ExpiresAt
 	}
@@ -123,6 +129,9 @@ func FuzzMergePatch(f *testing.F) {
 		`{"metadata":null,"scopes":null,"expires_at":null}`, `{"expires_at":"2027-01-31T12:00:00Z"}`,
 		`{"name":null,"name":"x"}`, `{"NAME":"x"}`, `{"metadata":{"keystore:disabled-by":"self"}}`,
 		`{"metadata":{"a":{"b":1}}}`, `{"name":"\ud800"}`, "{\"name\":\"\xff\"}", `[]`, `null`, `{"scopes":[null]}`, `{"metadata":{"":""}}`,
+		`{"plan":"free","limits":[{"name":"day","requests":1e2,"window_seconds":86400.0}]}`, `{"plan":null,"limits":null}`, `{"limits":[],"plan":""}`,
+		`{"limits":[{"name":"a","requests":1,"window_seconds":1,"x":0}]}`, `{"limits":[{"Name":"a","requests":1,"window_seconds":1}]}`, `{"limits":[null]}`,
+		`{"limits":[{"name":"a","requests":1,"requests":2,"window_seconds":1}]}`, `{"limits":[{"name":null,"requests":-1,"window_seconds":0.5}]}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -137,7 +146,7 @@ func FuzzMergePatch(f *testing.F) {
 		require.True(t, utf8.Valid(body))
 		key := keystore.Changes{
 			Name: "n", Description: "d", Scopes: []string{"a", "b"}, ExpiresAt: time.Unix(1800000000, 0).UTC(),
-			Metadata: map[string]string{"a": "1", "b": "2"},
+			Metadata: map[string]string{"a": "1", "b": "2"}, Plan: "pro", Limits: perDay(5),
 		}
 		want := asJSON(t, key)
 		p.apply(&key)
