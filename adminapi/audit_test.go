@@ -70,6 +70,7 @@ func TestAudit(t *testing.T) {
 		if e.RequestID != "" {
 			got = append(got, e.RequestID)
 			assert.Equal(t, admin.ID, e.Actor)
+			assert.Equal(t, e.RequestID == "req-reset-limits", e.Action == keystore.ActionResetLimits)
 		}
 	}
 	assert.Subset(t, append(want, "req-create"), got)
