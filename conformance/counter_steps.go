@@ -13,6 +13,8 @@ const (
 	allOrNone = rule("Spend adds to none of the windows, if one count would exceed its Max")
 	noTrace   = rule("a Spend that was not OK leaves no trace")
 	oneKey    = rule("the counts of a key are its own")
+
+	countsOfAll = rule("Counts returns the counts of windows in their order, 0 for those in which nothing was spent")
 )
 
 // counter returns b as a Counter, or skips the check.
@@ -68,12 +70,21 @@ func (s *store) spend(r rule, c backend.Counter, what backend.Spend, ok bool, co
 	}
 }
 
-// counted reports it if the windows of the key do not have the counts.
-func (s *store) counted(r rule, c backend.Counter, id string, windows []backend.Window, counts ...int64) {
+// counts returns the counts of the windows, of which there are as many.
+func (s *store) counts(c backend.Counter, id string, windows []backend.Window) []int64 {
 	s.Helper()
 	got, err := c.Counts(s.ctx, id, windows)
 	s.ok("Counts returns the counts of the windows", err)
-	if !slices.Equal(got, counts) {
+	if len(got) != len(windows) {
+		countsOfAll.Fatalf(s, "%d came of %d", len(got), len(windows))
+	}
+	return got
+}
+
+// counted reports it if the windows of the key do not have the counts.
+func (s *store) counted(r rule, c backend.Counter, id string, windows []backend.Window, counts ...int64) {
+	s.Helper()
+	if got := s.counts(c, id, windows); !slices.Equal(got, counts) {
 		r.Errorf(s, "Counts of %q are %v, want %v", id, got, counts)
 	}
 }

@@ -137,9 +137,7 @@ func countsPurgeLimit(s *store) {
 		n := s.purgeCounts(c, now, 3)
 		left := 0
 		for i := range due {
-			counts, err := c.Counts(s.ctx, fmt.Sprintf("key-%02d", i), []backend.Window{ended})
-			s.ok("Counts returns the counts of the windows", err)
-			left += int(counts[0])
+			left += int(s.counts(c, fmt.Sprintf("key-%02d", i), []backend.Window{ended})[0])
 		}
 		if total += n; left != due-total {
 			countsPurged.Fatalf(s, "it says %d in all, and %d of %d are left", total, left, due)
@@ -265,8 +263,7 @@ func countsPurgeAgainstSpend(s *store) {
 		})
 		forgotten := 0
 		for i, id := range ids {
-			counts, err := all[0].Counts(s.ctx, id, []backend.Window{ended, live})
-			s.ok("Counts returns the counts of the windows", err)
+			counts := s.counts(all[0], id, []backend.Window{ended, live})
 			if counts[1] != 2 || counts[0] != 3 && counts[0] != 0 {
 				spendStays.Errorf(s, "counts of %q are %v, want [0 2] or [3 2]", id, counts)
 			}

@@ -83,8 +83,7 @@ func spendCancelledOnTheWay(s *store) {
 		go cancel()
 		_, err := c.Spend(ctx, what)
 		cancel()
-		counts, countsErr := c.Counts(s.ctx, "key-1", w)
-		s.ok("Counts returns the counts of the windows", countsErr)
+		counts := s.counts(c, "key-1", w)
 		happened := slices.Equal(counts, []int64{n + 1})
 		switch {
 		case !happened && !slices.Equal(counts, []int64{n}):
