@@ -34,9 +34,16 @@ func TestConformance(t *testing.T) {
 		conformance.Run(t, func(tb testing.TB, name string) backend.Backend {
 			b, err := backend.Open(context.Background(), url+"?linearizable=1&collection="+name, nil)
 			require.NoError(tb, err)
-			return struct{ backend.Backend }{b} // without Watch, which polls every second here
+			return unwatched{b, b.(backend.Counter), b.(backend.Meter)}
 		})
 	})
+}
+
+// unwatched is a store without Watch, which polls every second if it was opened by URL.
+type unwatched struct {
+	backend.Backend
+	backend.Counter
+	backend.Meter
 }
 
 func TestConformanceFerretDB(t *testing.T) {

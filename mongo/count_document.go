@@ -63,15 +63,16 @@ func checkSpend(s backend.Spend) error {
 	return nil
 }
 
-// spendStatement is the filter and the change of a spend. Each condition is a
-// single operator: with more, FerretDB 1.24 takes it for a value of the new document.
+// spendStatement is the filter and the change of a spend. What is not there is in no
+// range, so that it is no obstacle; nor is what is no number, which cannot be added
+// to. Counts below 1 are none of ours, and would be more than Max.
 func spendStatement(s backend.Spend) (filter, change bson.D, err error) {
-	filter = doc(fieldID, s.ID, fieldSpends, doc("$ne", int64(s.SpendID)))
+	obstacles := bson.A{doc(fieldSpends, int64(s.SpendID))}
 	var counts, times bson.D
 	var end time.Time
 	for _, w := range s.Windows {
 		key := windowKey(w)
-		filter = append(filter, bson.E{Key: prefixCount + key, Value: doc("$not", doc("$gt", w.Max-s.Cost))}) // also if there is none
+		obstacles = append(obstacles, doc(prefixCount+key, doc("$gt", w.Max-s.Cost)), doc(prefixCount+key, doc("$lt", int64(1))))
 		counts = append(counts, bson.E{Key: prefixCount + key, Value: s.Cost})
 		times = append(times, bson.E{Key: prefixSpent + key, Value: doc("$type", "timestamp")})
 		if w.End().After(end) {
@@ -82,7 +83,7 @@ func spendStatement(s backend.Spend) (filter, change bson.D, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return filter, doc(
+	return doc(fieldID, s.ID, "$nor", obstacles), doc(
 		"$inc", counts,
 		"$currentDate", times,
 		"$push", doc(fieldSpends, doc("$each", bson.A{int64(s.SpendID)}, "$slice", int32(-backend.KeptSpends))),
@@ -124,7 +125,7 @@ func decodeCounter(raw bson.Raw, id string) (counter, error) {
 		case strings.HasPrefix(name, prefixCount):
 			w := c.windows[name[len(prefixCount):]]
 			w.count, ok = integer(value)
-			ok = ok && w.count >= 0
+			ok = ok && w.count > 0
 			c.windows[name[len(prefixCount):]] = w
 			counts++
 		case strings.HasPrefix(name, prefixSpent):

@@ -61,15 +61,16 @@ func (b *Backend) spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 }
 
 // spentNow is the answer to a spend that left the document like this. That it was
-// made is not told if the document makes no sense: it would be a pass at every limit.
+// made is not told if the document makes no sense, such as a count that is no number:
+// it would be a pass at every limit.
 func (b *Backend) spentNow(ctx context.Context, s backend.Spend, after bson.Raw) (backend.Spent, error) {
 	c, err := decodeCounter(after, s.ID)
 	if err != nil {
 		return backend.Spent{}, err
 	}
 	counts := c.of(s.Windows)
-	for i, count := range counts {
-		if count < s.Cost || count > s.Windows[i].Max {
+	for _, count := range counts {
+		if count < s.Cost {
 			return backend.Spent{}, errDamagedCounts
 		}
 	}

@@ -16,41 +16,51 @@ import (
 
 var now = time.Date(2031, time.March, 4, 12, 30, 15, int(678*time.Millisecond), time.UTC)
 
-// mutation is a call that writes. It goes onto a store with the record "there",
-// at revision 1 and due, and can be made again.
+// mutation is a call that writes by one command. It goes onto what prepare has made,
+// and can be made again.
 type mutation struct {
 	name    string
+	command string
+	prepare func(ctx context.Context, b *mongo.Backend) error
 	do      func(ctx context.Context, b *mongo.Backend) error
-	applied func(there backend.Record, err error) bool // by what Get of "there" returns
+	applied func(ctx context.Context, b *mongo.Backend) bool // once
+	asks    bool                                             // before it writes
 }
 
-var mutations = []mutation{
-	{"Create", func(ctx context.Context, b *mongo.Backend) error {
+var there = backend.Record{ID: "there", Owner: "alice", Data: []byte("old"), PurgeAt: now}
+
+func createThere(ctx context.Context, b *mongo.Backend) error { return b.Create(ctx, there) }
+
+func thereIsGone(ctx context.Context, b *mongo.Backend) bool {
+	_, err := b.Get(ctx, "there")
+	return errors.Is(err, backend.ErrNotFound)
+}
+
+var mutations = append([]mutation{
+	{"Create", "update", func(context.Context, *mongo.Backend) error { return nil }, func(ctx context.Context, b *mongo.Backend) error {
 		return b.Create(ctx, backend.Record{ID: "there", Owner: "alice", Data: []byte("new"), PurgeAt: now})
-	}, func(r backend.Record, err error) bool { return err == nil && string(r.Data) == "new" }},
-	{"Update", func(ctx context.Context, b *mongo.Backend) error {
+	}, func(ctx context.Context, b *mongo.Backend) bool {
+		r, err := b.Get(ctx, "there")
+		return err == nil && string(r.Data) == "new"
+	}, false},
+	{"Update", "update", createThere, func(ctx context.Context, b *mongo.Backend) error {
 		return b.Update(ctx, backend.Record{ID: "there", Data: []byte("new"), PurgeAt: now, Revision: 1})
-	}, func(r backend.Record, err error) bool {
+	}, func(ctx context.Context, b *mongo.Backend) bool {
+		r, err := b.Get(ctx, "there")
 		return err == nil && r.Revision == 2 && string(r.Data) == "new"
-	}},
-	{"Delete", func(ctx context.Context, b *mongo.Backend) error { return b.Delete(ctx, "there") },
-		func(_ backend.Record, err error) bool { return errors.Is(err, backend.ErrNotFound) }},
-	{"Touch", func(ctx context.Context, b *mongo.Backend) error {
+	}, false},
+	{"Delete", "update", createThere, func(ctx context.Context, b *mongo.Backend) error { return b.Delete(ctx, "there") }, thereIsGone, false},
+	{"Touch", "update", createThere, func(ctx context.Context, b *mongo.Backend) error {
 		return b.Touch(ctx, map[string]time.Time{"there": now})
-	}, func(r backend.Record, err error) bool { return err == nil && r.LastUsed.Equal(now) }},
-	{"Purge", func(ctx context.Context, b *mongo.Backend) error {
+	}, func(ctx context.Context, b *mongo.Backend) bool {
+		r, err := b.Get(ctx, "there")
+		return err == nil && r.LastUsed.Equal(now)
+	}, false},
+	{"Purge", "update", createThere, func(ctx context.Context, b *mongo.Backend) error {
 		_, err := b.Purge(ctx, now, 10)
 		return err
-	}, func(_ backend.Record, err error) bool { return errors.Is(err, backend.ErrNotFound) }},
-}
-
-// prepare stores the record that the mutation goes onto.
-func (m mutation) prepare(t *testing.T, b *mongo.Backend) {
-	t.Helper()
-	if m.name != "Create" {
-		require.NoError(t, b.Create(t.Context(), backend.Record{ID: "there", Owner: "alice", Data: []byte("old"), PurgeAt: now}))
-	}
-}
+	}, thereIsGone, true},
+}, limitMutations...)
 
 // Whatever happens to one command, the call says what it knows: an outcome in
 // doubt is neither an answer nor "not applied". The same call again settles it,
@@ -83,21 +93,21 @@ func TestFaultsOfOneCommand(t *testing.T) {
 				t.Parallel()
 				w := startWire(t, mongowire.Primary)
 				b := w.open(t, nil)
-				m.prepare(t, b)
+				require.NoError(t, m.prepare(testContext(t), b))
 				w.sent.Reset()
-				w.faults.Nth(1, mongowire.Named("update"), c.fault)
+				w.faults.Nth(1, mongowire.Named(m.command), c.fault)
 				err := m.do(testContext(t), b)
 				require.Error(t, err)
 				require.Zero(t, w.faults.Pending())
-				require.Len(t, w.sent.Commands("update"), 1, "nothing is repeated unseen")
+				require.Len(t, w.sent.Commands(m.command), 1, "nothing is repeated unseen")
 				for _, answer := range []error{backend.ErrNotFound, backend.ErrExists, backend.ErrConflict, backend.ErrClosed} {
 					require.NotErrorIs(t, err, answer)
 				}
 				assert.Equal(t, c.certain, errors.Is(err, backend.ErrNotApplied), "%v", err)
-				assert.Equal(t, c.applied, m.applied(b.Get(t.Context(), "there")), "the fault is what it says")
+				assert.Equal(t, c.applied, m.applied(testContext(t), b), "the fault is what it says")
 
 				require.NoError(t, m.do(testContext(t), b), "the same again")
-				assert.True(t, m.applied(b.Get(t.Context(), "there")))
+				assert.True(t, m.applied(testContext(t), b))
 			})
 		}
 	}
@@ -112,15 +122,15 @@ func TestNotPrimaryIsRepeated(t *testing.T) {
 			t.Parallel()
 			w := startWire(t, mongowire.Primary)
 			b := w.open(t, nil)
-			m.prepare(t, b)
+			require.NoError(t, m.prepare(testContext(t), b))
 			w.sent.Reset()
 			for range 2 {
-				w.faults.Nth(1, mongowire.Named("update"), mongowire.Answer(mongowire.Error(10107, "not primary")))
+				w.faults.Nth(1, mongowire.Named(m.command), mongowire.Answer(mongowire.Error(10107, "not primary")))
 			}
 			require.NoError(t, m.do(testContext(t), b))
 			assert.Zero(t, w.faults.Pending())
-			assert.Len(t, w.sent.Commands("update"), 3)
-			assert.True(t, m.applied(b.Get(t.Context(), "there")))
+			assert.Len(t, w.sent.Commands(m.command), 3)
+			assert.True(t, m.applied(testContext(t), b))
 		})
 	}
 }
@@ -129,7 +139,7 @@ func TestNoPrimaryAtAll(t *testing.T) {
 	t.Parallel()
 	w := startWire(t, mongowire.Primary)
 	b := w.open(t, nil)
-	require.NoError(t, b.Create(t.Context(), backend.Record{ID: "there", Owner: "alice", Data: []byte("old"), PurgeAt: now}))
+	require.NoError(t, b.Create(t.Context(), there))
 	w.SetRole(mongowire.SteppedDown)
 	for _, m := range mutations {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -166,20 +176,23 @@ func TestSilentServer(t *testing.T) {
 			t.Parallel()
 			w := startWire(t)
 			b := w.open(t, nil)
-			m.prepare(t, b)
+			if m.prepare != nil {
+				require.NoError(t, m.prepare(testContext(t), b))
+			}
 			released := make(chan struct{})
-			w.faults.Each(mongowire.Named("update", "find"), mongowire.HangBefore(released))
+			commands := []string{"update", "find", "findAndModify", "delete"}
+			w.faults.Each(mongowire.Named(commands...), mongowire.HangBefore(released))
 			t.Cleanup(func() { close(released) })
 
 			ctx, cancel := context.WithCancel(testContext(t))
 			w.sent.Reset()
 			failed := make(chan error)
 			go func() { failed <- m.do(ctx, b) }()
-			require.Eventually(t, func() bool { return len(w.sent.Commands("update", "find")) > 0 }, waitLimit, waitTick)
+			require.Eventually(t, func() bool { return len(w.sent.Commands(commands...)) > 0 }, waitLimit, waitTick)
 			cancel()
 			err := <-failed
 			require.ErrorIs(t, err, context.Canceled)
-			if m.applied != nil && m.name != "Purge" { // it began with a question
+			if m.applied != nil && !m.asks {
 				assert.NotErrorIs(t, err, backend.ErrNotApplied)
 			}
 

@@ -17,6 +17,20 @@ import (
 	"example.com/keystore/mongo"
 )
 
+// indexNames are those of the collections beside the keys, without that of _id.
+func indexNames(t *testing.T, keys *mongodb.Collection) []string {
+	t.Helper()
+	var all []string
+	for _, suffix := range []string{".counts", ".usage"} {
+		for name := range indexKeys(t, keys.Database().Collection(keys.Name()+suffix)) {
+			if name != "_id_" {
+				all = append(all, suffix+" "+name)
+			}
+		}
+	}
+	return all
+}
+
 func indexKeys(t *testing.T, coll *mongodb.Collection) map[string]bson.D {
 	t.Helper()
 	specs, err := coll.Indexes().ListSpecifications(testContext(t))
@@ -43,6 +57,7 @@ func TestEnsureIndexes(t *testing.T) {
 					"purge_at_1":    d("purge_at", int32(1)),
 					"changed_1":     d("changed", int32(1)),
 				}, indexKeys(t, coll))
+				assert.Equal(t, []string{".counts purge_at_1", ".usage purge_at_1"}, indexNames(t, coll))
 			}
 		})
 	}
@@ -64,6 +79,7 @@ func TestEnsureIndexesAtOnce(t *testing.T) {
 			}
 			all.Wait()
 			assert.Len(t, indexKeys(t, coll), 4)
+			assert.Len(t, indexNames(t, coll), 2)
 		})
 	}
 }
@@ -125,6 +141,42 @@ func TestConflictingIndexes(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 			assert.NotContains(t, err.Error(), "s3cret")
 		})
+	}
+}
+
+// The collections beside that of the keys are looked at like it.
+func TestCollectionsBeside(t *testing.T) {
+	t.Parallel()
+	expires := d("v", int32(2), "name", "x", "key", d("purge_at", 1), "expireAfterSeconds", int32(0))
+	capped := d("name", "?", "type", "collection", "options", d("capped", true, "size", 4096))
+	for _, suffix := range []string{".counts", ".usage"} {
+		for _, c := range []struct {
+			command string
+			match   func(cmd mongowire.Command) bool
+			answer  mongowire.Reply
+			want    string
+		}{
+			{"listIndexes", func(cmd mongowire.Command) bool { return cmd.Collection() == "keys"+suffix },
+				mongowire.Found("test.keys"+suffix, expires), `index "x" would delete documents`},
+			{"listCollections", func(cmd mongowire.Command) bool {
+				return cmd.Body.Lookup("filter", "name").StringValue() == "keys"+suffix
+			}, mongowire.Found("test.$cmd.listCollections", capped), "capped"},
+			{"createIndexes", func(cmd mongowire.Command) bool { return cmd.Collection() == "keys"+suffix },
+				mongowire.Error(13, "not authorized"), "{purge_at: 1} are missing"},
+		} {
+			w := startWire(t)
+			w.faults.Each(func(cmd mongowire.Command) bool { return cmd.Name == c.command && c.match(cmd) }, mongowire.Answer(c.answer))
+			_, err := backend.Open(testContext(t), w.URL()+"test", nil)
+			require.ErrorContains(t, err, "in the collection that ends in "+suffix+": ", c.command)
+			require.ErrorContains(t, err, c.want)
+		}
+	}
+	client := connect(t, startWire(t).URL())
+	for _, name := range []string{"keys.counts", "keys.usage", ".counts"} {
+		_, err := mongo.New(client.Database("test").Collection(name), nil)
+		require.ErrorContains(t, err, "ends in .counts or .usage", name)
+		_, err = backend.Open(testContext(t), "mongodb://127.0.0.1:1/?collection="+name, nil)
+		require.ErrorIs(t, err, backend.ErrInvalidURL, name)
 	}
 }
 

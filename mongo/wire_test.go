@@ -43,10 +43,28 @@ func everyCall(t *testing.T, b *mongo.Backend) {
 	}
 	_, err = b.Watch(ctx)
 	require.NoError(t, err)
+
+	for n := range 2*backend.KeptWindows + 1 { // the last one drops some
+		spends(t, b, spending("a", uint64(n), windowAt("burst", time.Second, n, 1)), 1)
+	}
+	denies(t, b, spending("a", 100, windowAt("burst", time.Second, 0, 0)), 0)
+	require.NoError(t, b.ResetCounts(ctx, "a"))
+	spends(t, b, spending("a", 0, day), 1)
+	n, err = b.PurgeCounts(ctx, day.End(), 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	for id := range uint64(2) {
+		require.NoError(t, b.AddUsage(ctx, []backend.Addition{addition("ka", today, id), addition("oalice", today, id)}))
+	}
+	_, err = b.Usage(ctx, "ka", today, today.AddDate(0, 0, 2))
+	require.NoError(t, err)
+	n, err = b.PurgeUsage(ctx, now, 10)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
 }
 
-// Every write names one document by its _id, and the revision on which it rests:
-// that is what makes it atomic on any server and safe to make again. All go to
+// Every write names one document by its _id, and one of a key the revision on which
+// it rests: that is what makes it atomic on any server and safe to make again. All go to
 // the primary, to be held by a majority and its journals, and none is one that
 // the client library repeats, whatever the collection's own settings are.
 func TestCommands(t *testing.T) {
@@ -60,7 +78,8 @@ func TestCommands(t *testing.T) {
 			writes := w.sent.Commands("insert", "update", "delete", "findAndModify")
 			require.NotEmpty(t, w.sent.Commands("update"))
 			require.NotEmpty(t, w.sent.Commands("delete"), "of tombstones")
-			assert.Empty(t, w.sent.Commands("insert", "findAndModify"))
+			require.NotEmpty(t, w.sent.Commands("findAndModify"), "of counts")
+			assert.Empty(t, w.sent.Commands("insert"))
 			for _, cmd := range writes {
 				assert.Equal(t, "majority", cmd.WriteConcern())
 				assert.True(t, cmd.Journaled())
@@ -69,7 +88,13 @@ func TestCommands(t *testing.T) {
 				require.NotEmpty(t, cmd.Filters())
 				for _, filter := range cmd.Filters() {
 					assert.Equal(t, bson.TypeString, filter.Lookup("_id").Type, "%v", filter)
-					assert.NotZero(t, filter.Lookup("rev").Type, "%v", filter)
+					if cmd.Collection() == "keys" {
+						assert.NotZero(t, filter.Lookup("rev").Type, "%v", filter)
+					}
+				}
+				if cmd.Name == "findAndModify" {
+					assert.Equal(t, "keys.counts", cmd.Collection())
+					continue
 				}
 				for _, statement := range statements(t, cmd) {
 					if cmd.Name == "delete" {
@@ -92,7 +117,7 @@ func TestCommands(t *testing.T) {
 				}
 			}
 			slices.Sort(names)
-			assert.Equal(t, []string{"createIndexes", "delete", "find", "hello", "listCollections", "listIndexes", "update"}, names,
+			assert.Equal(t, []string{"createIndexes", "delete", "find", "findAndModify", "hello", "listCollections", "listIndexes", "update"}, names,
 				"docs/mongo.md lists what a server must have and a user must be allowed")
 		})
 	}
@@ -163,6 +188,11 @@ func TestWithinATransaction(t *testing.T) {
 	_, err = b.Get(ctx, "a")
 	require.NoError(t, err)
 	require.ErrorIs(t, b.Update(ctx, backend.Record{ID: "a", Revision: 7}), backend.ErrConflict)
+	_, err = b.Spend(ctx, spending("a", 1, day))
+	require.NoError(t, err)
+	_, err = b.Counts(ctx, "a", []backend.Window{day})
+	require.NoError(t, err)
+	require.NoError(t, b.AddUsage(ctx, []backend.Addition{addition("ka", today, 1)}))
 	for _, cmd := range w.sent.Commands() {
 		assert.Zero(t, cmd.Body.Lookup("autocommit").Type)
 		assert.Zero(t, cmd.Body.Lookup("startTransaction").Type)

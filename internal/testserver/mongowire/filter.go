@@ -11,6 +11,12 @@ import (
 // with '$'.
 func matches(filter, doc bson.Raw) (bool, error) {
 	for field, condition := range elements(filter) {
+		if field == "$nor" {
+			if found, err := matchesAny(condition, doc); found || err != nil {
+				return false, err
+			}
+			continue
+		}
 		if strings.HasPrefix(field, "$") || strings.Contains(field, ".") {
 			return false, missing("the condition %q", field)
 		}
@@ -21,6 +27,24 @@ func matches(filter, doc bson.Raw) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// matchesAny says whether a document matches one of the filters in an array.
+func matchesAny(filters bson.RawValue, doc bson.Raw) (bool, error) {
+	list, ok := filters.ArrayOK()
+	if !ok {
+		return false, &serverError{2, "$nor must be an array"}
+	}
+	for _, member := range elements(list) {
+		filter, ok := member.DocumentOK()
+		if !ok {
+			return false, &serverError{2, "$or/$and/$nor entries need to be full objects"}
+		}
+		if ok, err := matches(filter, doc); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
 }
 
 // holds says whether the value of a field meets one condition of a filter.
@@ -56,12 +80,6 @@ func operator(name string, operand, value bson.RawValue) (bool, error) {
 	case "$ne":
 		same, err := equalOrHas(operand, value)
 		return !same, err
-	case "$not":
-		if !hasOperators(operand) {
-			return false, &serverError{2, "$not needs a regex or a document"}
-		}
-		ok, err := holds(operand, value)
-		return !ok, err
 	case "$exists":
 		return (value.Type != 0) == truthy(operand), nil
 	case "$in":
@@ -138,6 +156,9 @@ func truthy(v bson.RawValue) bool {
 func equalities(filter bson.Raw) fields {
 	var all fields
 	for field, condition := range elements(filter) {
+		if strings.HasPrefix(field, "$") {
+			continue
+		}
 		if !hasOperators(condition) {
 			all.set(field, condition)
 			continue

@@ -40,7 +40,7 @@ func testFilters(t *testing.T, c *mongo.Collection) {
 		d("_id", "b", "owner", "o", "at", at(20), "n", int64(2)),
 		d("_id", "c", "owner", "p", "n", 2.5),
 		d("_id", "d", "owner", "p", "at", nil, "gone", true),
-		d("_id", "e", "owner", "q"),
+		d("_id", "e", "owner", "q", "list", bson.A{int64(1), "x", int64(3)}),
 	} {
 		_, err := c.InsertOne(ctx, doc)
 		require.NoError(t, err)
@@ -67,6 +67,18 @@ func testFilters(t *testing.T, c *mongo.Collection) {
 		"by id":                        {d("_id", "c"), "c"},
 		"by id and more":               {d("_id", "c", "owner", "o"), ""},
 		"explicitly equal":             {d("owner", d("$eq", "p")), "cd"},
+		"a member of a list":           {d("list", int64(3)), "e"},
+		"no member of a list":          {d("list", int64(2)), ""},
+		"not a member":                 {d("list", d("$ne", int64(3))), "abcd"},
+		"not a member, but another":    {d("list", d("$ne", "y")), "abcde"},
+		"one of a list's members":      {d("list", d("$in", bson.A{"y", "x"})), "e"},
+		"a range with a member":        {d("list", d("$gt", int64(2))), "e"},
+		"a range with no member":       {d("list", d("$gt", int64(3))), ""},
+		"none of one":                  {d("$nor", bson.A{d("owner", "o")}), "cde"},
+		"none of several":              {d("$nor", bson.A{d("owner", "o"), d("n", d("$gt", 2)), d("list", "x")}), "d"},
+		"what is missing is in no range, nor is what is no number": {
+			d("$nor", bson.A{d("n", d("$gt", int64(1))), d("n", d("$lt", int64(1))), d("gone", d("$gt", int64(0)))}), "ade"},
+		"none of some, and more": {d("_id", "e", "$nor", bson.A{d("owner", "o"), d("list", "y")}), "e"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, test.want, strings.Join(ids(t, c, test.filter, byID), ""))

@@ -17,8 +17,8 @@ import (
 // whole, also where a real server only promises that for each document. Ids are
 // unique; so are no other fields: there are indexes in name only.
 //
-// It has the commands that a driver for records by _id needs, with conditions and
-// changes of top-level fields. Everything else is [NotImplemented].
+// It has the commands that a driver for records and counts by _id needs, with
+// conditions and changes of top-level fields. Everything else is [NotImplemented].
 //
 // As on a real server, the repeat of a write that changed something, by session
 // and txnNumber, changes nothing and gets the answer of the first.
