@@ -102,7 +102,7 @@ type side struct {
 // newSide reads the records after an id. A limit of 0 means the default. It is to
 // be closed.
 func newSide(name string, b backend.Backend, o Options, after string, limit int) (*side, error) {
-	o.TouchInterval, o.PurgeInterval, o.CacheSize = Never, Never, -1
+	o.TouchInterval, o.PurgeInterval, o.UsageInterval, o.CacheSize = Never, Never, Never, -1
 	if o.OpTimeout == 0 {
 		o.OpTimeout = copyTimeout
 	}
