@@ -31,6 +31,7 @@ func addServeFlags(flags *pflag.FlagSet) {
 	flags.String("shutdown-timeout", "", "`duration` that requests under way may take at the end; default 10s")
 	flags.String("cache-size", "", "`number` of keys kept in memory, or none; default 10000")
 	flags.String("cache-ttl", "", "`duration` after which a change elsewhere is seen at the latest; default 5s")
+	flags.String("stale-if-unavailable", "", "`duration` for which a key goes on being accepted beyond --cache-ttl while the store fails; default none")
 	flags.Bool("limits-open", false, "let keys pass whose limits cannot be counted while the store fails")
 	flags.Bool("rate-limit-fields", false, "send RateLimit and RateLimit-Policy also where a key passes")
 	flags.Bool("legacy-rate-limit-fields", false, "send X-RateLimit-* wherever these are sent")
@@ -59,6 +60,7 @@ func (a *app) served(cmd *cobra.Command, rawURL string) (served, error) {
 	options.Logger = a.serveLogger(s)
 	options.CacheSize = read(s, "cache-size", 0, parseCacheSize)
 	options.CacheTTL = read(s, "cache-ttl", 0, parsePositive)
+	options.StaleIfUnavailable = read(s, "stale-if-unavailable", 0, parsePositive)
 	options.TouchInterval, options.PurgeInterval, options.UsageInterval = 0, 0, 0
 	if s.given("limits-open") {
 		options.LimitFailure = keystore.LimitsOpen

@@ -57,3 +57,63 @@ func TestKilledStore(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 	require.NoError(t, s.keys.Ping(context.Background()))
 }
+
+// Keys with limits, while a Redis is killed and comes back, as the server is told:
+// refused; or passed unchecked as far as a cache goes that outlasts the store.
+func TestLimitsWhileTheStoreIsKilled(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		options keystore.Options
+		during  int // of a key that was in use
+	}{
+		"closed":                {keystore.Options{LimitFailure: keystore.LimitsClosed, StaleIfUnavailable: time.Hour}, 503},
+		"open":                  {keystore.Options{LimitFailure: keystore.LimitsOpen, StaleIfUnavailable: time.Hour}, 200},
+		"open, nothing is kept": {keystore.Options{LimitFailure: keystore.LimitsOpen, CacheSize: -1}, 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redis := testserver.StartRedis(t)
+			open := func() backend.Backend {
+				b, err := backend.Open(t.Context(), redis.URL(), nil)
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = b.Close() })
+				return b
+			}
+			s := serveOn(t, open(), open(), &c.options, Config{RateLimitFields: true})
+			token, id := s.limited("a", "year 1000"+year)
+			stranger, _ := s.limited("a", "year 1000"+year) // which the server has never seen
+			unlimited, _ := s.generate("a")
+			for range 3 {
+				require.Equal(t, 200, s.get("/verify", token).StatusCode)
+				require.Equal(t, 200, s.get("/verify", unlimited).StatusCode)
+			}
+			require.Equal(t, 997, s.left(id))
+
+			redis.Kill()
+			const rounds = 4
+			for range rounds {
+				a := s.get("/verify", token)
+				require.Equal(t, c.during, a.StatusCode)
+				require.Empty(t, a.Header.Get("RateLimit"))
+				require.Equal(t, c.during == 503, a.Header.Get("Retry-After") != "")
+				require.Equal(t, 503, s.get("/verify", stranger).StatusCode)
+				if c.options.CacheSize >= 0 {
+					require.Equal(t, 200, s.get("/verify", unlimited).StatusCode, "a key without limits does not need the store")
+				}
+			}
+			unchecked := metric(t, s.get("/metrics", "").body, "keystore_limits_unchecked_total")
+			if c.during == 200 {
+				require.EqualValues(t, rounds, unchecked)
+			} else {
+				require.Zero(t, unchecked)
+			}
+
+			redis.Start()
+			require.Eventually(t, func() bool {
+				return s.get("/verify", token).Header.Get("RateLimit") != ""
+			}, patience, 10*time.Millisecond, "it is counted again")
+			require.Less(t, s.left(id), 997)
+			require.Greater(t, s.left(id), 997-100, "what passed unchecked is not made up for")
+		})
+	}
+}

@@ -162,7 +162,8 @@ func TestRoutes(t *testing.T) {
 		"/verify": "/verify", "/verify/a/b": "/verify", "/healthz": "/healthz", "/metrics": "/metrics", "/": "other", "/x": "other", "/v1": "other",
 		"/v1/keys": "/v1/keys", "/v1/keys/abc": "/v1/keys/{id}", "/v1/keys/abc/rotate": "/v1/keys/{id}/rotate", "/v1/keys/abc/end-grace": "/v1/keys/{id}/end-grace",
 		"/v1/keys/abc/x": "/v1/other", "/v1/keys/a/b/c": "/v1/other", "/v1/lookup": "/v1/lookup", "/v1/openapi.json": "/v1/openapi.json", "/v1/": "/v1/other", "/v1/" + planted: "/v1/other",
-		"/v1/lookup/x": "/v1/other",
+		"/v1/lookup/x": "/v1/other", "/v1/plans": "/v1/plans", "/v1/usage": "/v1/usage", "/v1/keys/abc/limits": "/v1/keys/{id}/limits",
+		"/v1/keys/abc/reset-limits": "/v1/keys/{id}/reset-limits", "/v1/keys/abc/usage": "/v1/keys/{id}/usage",
 	} {
 		require.Equal(t, route, routeOf(httptest.NewRequest("GET", path, nil)), path)
 	}

@@ -23,12 +23,12 @@ func routeOf(r *http.Request) string {
 		return "other"
 	}
 	switch parts := strings.Split(rest, "/"); {
-	case len(parts) == 1 && slices.Contains([]string{"keys", "lookup", "openapi.json", "openapi.yaml"}, rest):
+	case len(parts) == 1 && slices.Contains([]string{"keys", "lookup", "plans", "usage", "openapi.json", "openapi.yaml"}, rest):
 		return path
 	case parts[0] != "keys":
 	case len(parts) == 2:
 		return apiPath + "/keys/{id}"
-	case len(parts) == 3 && slices.Contains([]string{"rotate", "end-grace", "revoke", "disable", "enable"}, parts[2]):
+	case len(parts) == 3 && slices.Contains([]string{"rotate", "end-grace", "revoke", "disable", "enable", "limits", "reset-limits", "usage"}, parts[2]):
 		return apiPath + "/keys/{id}/" + parts[2]
 	}
 	return apiPath + "/other"
