@@ -27,6 +27,13 @@ func window(name string, length time.Duration, start int64) backend.Window {
 	return backend.Window{Name: name, Length: length, Start: time.Unix(start, 0), Max: 1000}
 }
 
+// unlimited is one in which nearly all may be spent that can be counted.
+func unlimited(name string, length time.Duration, start int64) backend.Window {
+	w := window(name, length, start)
+	w.Max = backend.MaxCount
+	return w
+}
+
 func spend(t testing.TB, b backend.Counter, id string, spendID uint64, cost int64, windows ...backend.Window) backend.Spent {
 	t.Helper()
 	s, err := b.Spend(testContext(t), backend.Spend{ID: id, SpendID: spendID, Cost: cost, Windows: windows})
