@@ -52,14 +52,13 @@ type saved struct {
 	due   envelope.Time // its place in the index by time; 0: none
 }
 
-// Backup writes all records, with what is spent of limits and the tallies of usage,
-// to w as they were at one moment while the store
-// stays in use. The form is this package's own, for [Backend.Restore]. It holds
-// what the store holds, unencrypted: digests of secrets, owners, metadata.
-// A failed Backup has written a part that Restore will refuse. A damaged record
-// is [ErrDamaged], and so are damaged counts, which ResetCounts does away with. A
-// damaged tally is left out, and the logger told. Close waits for a Backup that
-// waits for w.
+// Backup writes all records, what is spent of limits and the tallies of usage to w,
+// as they were at one moment, while the store stays in use. The form is this
+// package's own, for [Backend.Restore]. It holds what the store holds, unencrypted:
+// digests of secrets, owners, metadata. A failed Backup has written a part that
+// Restore will refuse. A damaged record is [ErrDamaged], and so are damaged counts,
+// which ResetCounts does away with. A damaged tally is left out, and the logger
+// told. Close waits for a Backup that waits for w.
 func (b *Backend) Backup(w io.Writer) error {
 	_, err := read(context.Background(), b, func(txn *badgerdb.Txn) (struct{}, error) {
 		out := newBackupWriter(w)

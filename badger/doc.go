@@ -31,7 +31,10 @@
 // Badger writes through memory-mapped files, so a disk that fills up does not
 // fail a write but ends the process with SIGBUS. The driver therefore keeps a
 // reserve of free space and refuses to write below it, with [ErrNoSpace]; see
-// Options.Reserve. Writes work again as soon as there is room.
+// Options.Reserve. Writes work again as soon as there is room. Spends are refused with
+// what grows the store: they come by the thousand a second, and would use up what
+// Delete and Purge need. So a full disk stops lookups of keys with limits, unless
+// keystore.Options says that they pass then.
 //
 // What it cannot hold back is Badger's own work in the background: if other
 // programs use up the reserve while Badger compacts or closes, the process ends. Give the
@@ -65,6 +68,47 @@
 // its error says. What cannot be interrupted is a read that waits for the disk
 // itself, and [Backend.Close], which waits for writes under way and for Badger:
 // that retries for ever where the folder was deleted or its disk fails.
+//
+// # Limits and usage
+//
+// What is spent of the limits of a key, and how much was used, lie beside the
+// records (see [backend.Counter] and [backend.Meter]) and are as durable: a spend
+// is acknowledged after it is synced, unless Options.NoSync says otherwise, and
+// kill -9 neither gives it back nor makes a part of it. Spends that wait together
+// share one transaction and one sync, those of one key as those of many: it is the
+// number of callers that makes a synced store fast.
+//
+// A spend rewrites the counts of its key, some 600 bytes for two limits, 512 of them
+// being the ids of the last 64 spends. They stay out of the value log. Badger drops what was overwritten as it
+// compacts, so that the folder does not grow with the number of spends: a million of
+// one key, 600 MB in all, kept at most 40 MB on the disk beside the records, and
+// nothing after Close. In a database of your own, given to [New], keep
+// ValueThreshold above 2 KiB.
+//
+// Counts that are damaged, or of a newer version, are an error of every spend and of
+// Counts, never a pass, until ResetCounts does away with them; PurgeCounts passes over them. A tally that is
+// damaged is an error of Usage; the next addition begins it anew, and the logger is
+// told.
+//
+// A backup holds counts and tallies too. Restoring it brings back what was spent by then, so
+// that what was spent since can be spent again.
+//
+// # Format
+//
+// Every key of the database begins with Options.Namespace and one letter; times are
+// 8 bytes, big-endian, Unix milliseconds with the sign bit flipped, 0 being never:
+//
+//	r id                               record: the envelope of package internal/envelope
+//	o length of owner (2), owner, id   index by owner
+//	p time, id                         index of records by purge time
+//	c id                               counts: what is spent of the limits of a key
+//	e time, id                         index of counts, by a time that is not after the end of their last window
+//	u subject, 0, day (4)              tally: how much a subject used on a day, counted from 1970-01-01 on
+//	v time, subject, 0, day            index of tallies by purge time
+//	x                                  there while a Restore is not finished
+//
+// Counts and tallies begin with their version and end with a CRC-32C; counts.go and
+// tally.go have their forms. Version 1 of all of them decodes for ever.
 //
 // # Encryption
 //

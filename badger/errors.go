@@ -21,7 +21,8 @@ var (
 	// ErrDamaged means, of Open, that files of the store are damaged such that
 	// changes which were acknowledged, revocations perhaps, would be dropped:
 	// restore a backup into another folder, or see Options.AcceptDamage. Of
-	// Backup, that a record is damaged: delete it first.
+	// Backup, that a record is damaged, or what is spent of the limits of a key:
+	// delete the one, reset the other first.
 	ErrDamaged = errors.New("badger: the store is damaged")
 
 	// ErrDamagedTable is an ErrDamaged that Options.AcceptDamage does not help

@@ -8,7 +8,7 @@ import (
 )
 
 // collectGarbage reclaims space in the value log until the handle is closed.
-// The driver's records are too small to go there, so it has work only in a
+// What the driver stores is too small to go there, so it has work only in a
 // folder that something else has used too.
 func (b *Backend) collectGarbage(every time.Duration) {
 	tick := time.NewTicker(every)

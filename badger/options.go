@@ -44,8 +44,9 @@ type Options struct {
 	EncryptionKey []byte
 
 	// Reserve is how many bytes stay free on the file system; see Room in the
-	// package documentation. Below it Create, Update, Touch and Restore are
-	// refused; below half of it also Delete, Purge and Open. Default 128 MiB,
+	// package documentation. Below it Create, Update, Touch, Spend, AddUsage and
+	// Restore are refused; below half of it also Delete, the purges, ResetCounts
+	// and Open. Default 128 MiB,
 	// enough for a store of about 1 GiB; double it for each tenfold of that.
 	// Negative: unguarded.
 	Reserve int64

@@ -20,7 +20,8 @@ const defaultReserve = 128 << 20
 type share int64
 
 const (
-	// fullReserve is for what grows the store.
+	// fullReserve is for what grows the store, and for spends, of which there is no
+	// end: they would use up what deletions need.
 	fullReserve share = 1
 	// halfReserve is for deletions. They write to the log as well, so they are
 	// not free of the danger; but they are how a store gets smaller, and writes
