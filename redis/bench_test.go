@@ -69,7 +69,7 @@ type benchKeys struct {
 
 func generateKeys(b *testing.B, back *redis.Backend, n int) *benchKeys {
 	b.Helper()
-	ks, err := keystore.New(back, &keystore.Options{CacheSize: -1, TouchInterval: keystore.Never, PurgeInterval: keystore.Never})
+	ks, err := keystore.New(back, &keystore.Options{CacheSize: -1, TouchInterval: keystore.Never, PurgeInterval: keystore.Never, UsageInterval: keystore.Never})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, ks.Close()) })
 	k := &benchKeys{ks, make([]string, n), make([]string, n), make([]string, n)}

@@ -23,10 +23,11 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	if err := checkSpend(s); err != nil {
 		return backend.Spent{}, refused(err)
 	}
-	args := make([]any, 0, 3+3*len(s.Windows))
-	args = append(args, s.ID, bytesOf(s.SpendID), s.Cost)
+	front := frontOf(s.Windows)
+	args := make([]any, 0, 5+len(s.Windows))
+	args = append(args, s.ID, bytesOf(s.SpendID), s.Cost, front.pattern(), front.format())
 	for _, w := range s.Windows {
-		args = append(args, ";"+kindOf(w), w.Start.Unix(), w.Max)
+		args = append(args, w.Max)
 	}
 	names := b.names.shard(s.ID)
 	var spent backend.Spent
@@ -35,7 +36,7 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 		keys:   []string{names.counts + s.ID, names.ends},
 		args:   args,
 	}, func(reply any, doubt error) (err error) {
-		spent, err = spentOf(reply, len(s.Windows), doubt)
+		spent, err = front.spent(reply, doubt)
 		return err
 	})
 	if err != nil {
@@ -44,32 +45,64 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	return spent, nil
 }
 
-// spentOf makes the answer of a reply, whatever became of earlier attempts: the
-// script knows them by their id.
-func spentOf(reply any, windows int, doubt error) (backend.Spent, error) {
-	if reply == "damaged" {
-		if doubt != nil {
-			return backend.Spent{}, unknownOutcome(doubt)
-		}
-		return backend.Spent{}, refused(fmt.Errorf("redis: nothing spent: the counts of the key are %w", errPacked))
+// front is what counts begin with whose last spend was in some windows: each is
+// ";day/86400,1700006400=" here, and its count follows. As long as spends are in
+// the same windows, which is the rule, a script finds and replaces all that it needs
+// at once.
+type front []string
+
+func frontOf(windows []backend.Window) front {
+	f := make(front, len(windows))
+	for i, w := range windows {
+		f[i] = ";" + windowName(w) + "="
 	}
-	numbers, _ := reply.([]any)
-	if len(numbers) != 1+windows {
+	return f
+}
+
+// windowName tells one window of a key from another.
+func windowName(w backend.Window) string {
+	text := make([]byte, 0, 64)
+	text = append(append(text, w.Name...), '/')
+	text = append(strconv.AppendInt(text, int64(w.Length/time.Second), 10), ',')
+	return string(strconv.AppendInt(text, w.Start.Unix(), 10))
+}
+
+// pattern and format are those of Lua's string library, for the end of the last of
+// all windows and the counts.
+func (f front) pattern() string {
+	return "^\x01(%d+)" + strings.ReplaceAll(strings.Join(f, "(%d+)"), "-", "%-") + "(%d+);"
+}
+
+func (f front) format() string { return "\x01%s" + strings.Join(f, "%.0f") + "%.0f" }
+
+// spent makes the answer of a reply, whatever became of earlier attempts: the script
+// knows them by their id.
+func (f front) spent(reply any, doubt error) (backend.Spent, error) {
+	text, _ := reply.(string)
+	switch {
+	case text == "damaged" && doubt != nil:
+		return backend.Spent{}, unknownOutcome(doubt)
+	case text == "damaged":
+		return backend.Spent{}, refused(fmt.Errorf("redis: nothing spent: the counts of the key are %w", errPacked))
+	case !strings.HasPrefix(text, "0\x01") && !strings.HasPrefix(text, "1\x01"):
 		return backend.Spent{}, errReply
 	}
-	counts := make([]int64, 0, windows)
-	for _, v := range numbers[1:] {
-		n, ok := v.(int64)
-		if !ok || n < 0 {
+	_, rest, _ := strings.Cut(text, ";")
+	counts := make([]int64, len(f))
+	for i, window := range f {
+		var entry string
+		entry, rest, _ = strings.Cut(rest, ";")
+		digits, found := strings.CutPrefix(entry, window[1:])
+		count, ok := decimal(digits)
+		if !found || !ok {
 			return backend.Spent{}, errReply
 		}
-		counts = append(counts, n)
+		counts[i] = count
 	}
-	switch numbers[0] {
-	case int64(0), int64(1):
-		return backend.Spent{OK: numbers[0] == int64(1), Counts: counts}, nil
+	if rest != "" {
+		return backend.Spent{}, errReply
 	}
-	return backend.Spent{}, errReply
+	return backend.Spent{OK: text[0] == '1', Counts: counts}, nil
 }
 
 // Counts implements [backend.Counter].
@@ -83,50 +116,16 @@ func (b *Backend) Counts(ctx context.Context, id string, windows []backend.Windo
 		case err != nil:
 			return nil, failed(err)
 		}
-		all, err := countsOf(value)
+		all, err := unpack(value)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("redis: the counts of the key are %w", err)
 		}
 		counts := make([]int64, len(windows))
 		for i, w := range windows {
-			counts[i] = all[windowKey{kindOf(w), w.Start.Unix()}]
+			counts[i] = all[windowName(w)]
 		}
 		return counts, nil
 	})
-}
-
-// windowKey tells one window of a key from another.
-type windowKey struct {
-	kind  string
-	start int64
-}
-
-// kindOf stands for the windows of a name and length.
-func kindOf(w backend.Window) string {
-	return w.Name + "/" + strconv.FormatInt(int64(w.Length/time.Second), 10)
-}
-
-// countsOf reads what is stored of a key. Its entries are "day/86400" followed by
-// ",1700006400=12" for each window, of which the one that was spent in last is first.
-func countsOf(value string) (map[windowKey]int64, error) {
-	damaged := fmt.Errorf("redis: the counts of the key are %w", errPacked)
-	p, err := unpack(value)
-	if err != nil {
-		return nil, damaged
-	}
-	counts := make(map[windowKey]int64)
-	for _, entry := range p.entries {
-		kind, windows, _ := strings.Cut(entry, ",")
-		for _, w := range strings.Split(windows, ",") {
-			text, count, ok := cutCount(w)
-			start, sound := decimal(text)
-			if !ok || !sound {
-				return nil, damaged
-			}
-			counts[windowKey{kind, start}] = count
-		}
-	}
-	return counts, nil
 }
 
 // ResetCounts implements [backend.Counter]. It is not repeated when it gets no reply,

@@ -7,33 +7,33 @@ import (
 )
 
 // Counts and tallies are strings of one form: the byte 1, a time in decimal or
-// nothing, ";", entries that each end with ";", "\n", and the ids of the last spends or
-// additions, of 8 bytes each, the newest first. Scripts write them. All but the ids
-// is text, since that is what the server's Lua reads and writes at once.
-type packed struct {
-	entries []string
-	ids     string
-}
+// nothing, ";", then "name=count;" any number of times, "\n", and the ids of the last
+// spends or additions, of 8 bytes each, the newest first. Scripts write them. All but
+// the ids is text, since that is what the server's Lua reads and writes at once.
 
 var errPacked = errors.New("damaged, or of a later version")
 
-func unpack(value string) (packed, error) {
-	rest, version := strings.CutPrefix(value, "\x01")
-	text, ids, whole := strings.Cut(rest, "\n")
-	parts := strings.Split(text, ";")
-	_, timed := decimal(parts[0])
-	last := len(parts) - 1
-	if !version || !whole || !timed && parts[0] != "" || last == 0 || parts[last] != "" || len(ids)%8 != 0 {
-		return packed{}, errPacked
+// unpack reads the counts by name.
+func unpack(value string) (map[string]int64, error) {
+	value, version := strings.CutPrefix(value, "\x01")
+	text, ids, whole := strings.Cut(value, "\n")
+	at, text, timed := strings.Cut(text, ";")
+	if _, ok := decimal(at); !version || !whole || !timed || !ok && at != "" || len(ids)%8 != 0 {
+		return nil, errPacked
 	}
-	return packed{parts[1:last], ids}, nil
-}
-
-// cutCount cuts "name=12".
-func cutCount(entry string) (name string, count int64, ok bool) {
-	name, text, _ := strings.Cut(entry, "=")
-	count, ok = decimal(text)
-	return name, count, ok && name != ""
+	counts := make(map[string]int64)
+	for text != "" {
+		var entry string
+		var ended bool
+		entry, text, ended = strings.Cut(text, ";")
+		name, digits, _ := strings.Cut(entry, "=")
+		count, ok := decimal(digits)
+		if !ended || !ok || name == "" {
+			return nil, errPacked
+		}
+		counts[name] = count
+	}
+	return counts, nil
 }
 
 // maxExact is up to which the server's Lua, whose numbers are doubles, is exact.

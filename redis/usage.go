@@ -79,9 +79,9 @@ func (b *Backend) Usage(ctx context.Context, subject string, from, to time.Time)
 			case err != nil:
 				return nil, failed(err)
 			}
-			counts, err := tallyOf(value)
+			counts, err := unpack(value)
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("redis: a tally is %w", err)
 			}
 			tallies = append(tallies, backend.Tally{Day: time.Unix((first+int64(i))*secondsPerDay, 0).UTC(), Counts: counts})
 		}
@@ -139,24 +139,6 @@ func countsText(counts map[string]int64) string {
 		text = append(strconv.AppendInt(text, n, 10), ';')
 	}
 	return string(text)
-}
-
-// tallyOf reads the counts of what is stored of a tally.
-func tallyOf(value string) (map[string]int64, error) {
-	damaged := fmt.Errorf("redis: a tally is %w", errPacked)
-	p, err := unpack(value)
-	if err != nil {
-		return nil, damaged
-	}
-	counts := make(map[string]int64, len(p.entries))
-	for _, entry := range p.entries {
-		name, count, ok := cutCount(entry)
-		if !ok {
-			return nil, damaged
-		}
-		counts[name] = count
-	}
-	return counts, nil
 }
 
 func checkAddition(a backend.Addition) error {

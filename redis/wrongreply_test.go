@@ -53,7 +53,7 @@ func TestReplyOfAnotherKey(t *testing.T) {
 
 func newKeystore(t testing.TB, b backend.Backend) *keystore.Keystore {
 	t.Helper()
-	ks, err := keystore.New(b, &keystore.Options{TouchInterval: keystore.Never, PurgeInterval: keystore.Never})
+	ks, err := keystore.New(b, &keystore.Options{TouchInterval: keystore.Never, PurgeInterval: keystore.Never, UsageInterval: keystore.Never})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ks.Close()) })
 	return ks
