@@ -19,7 +19,8 @@ import (
 type Options struct {
 	// NoSync acknowledges a change before it is synced. A change then survives
 	// the end of the process, but a power failure loses the last ones, in any
-	// order: a key that was revoked may be valid again. Open only.
+	// order: a key that was revoked may be valid again, and what was spent of a
+	// limit may be spent again. Open only.
 	NoSync bool
 
 	// NoCreate refuses a folder that holds no store, with [ErrNoStore], where
@@ -29,9 +30,9 @@ type Options struct {
 
 	// AcceptDamage opens a folder in spite of [ErrDamaged], and logs what is
 	// wrong. What can be read is served, in its last state that can: a key that
-	// was revoked may be valid again, and one that was made may be gone. With a
-	// damaged table it is refused all the same, since Badger would end the
-	// process. Open only.
+	// was revoked may be valid again, one that was made may be gone, and what was
+	// spent of a limit may be spent again. With a damaged table it is refused all
+	// the same, since Badger would end the process. Open only.
 	AcceptDamage bool
 
 	// InMemory keeps everything in memory and uses no folder: dir must be "".
