@@ -82,7 +82,7 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 			require.NotEmpty(t, c.Long, c.Name())
 		}
 	}
-	for _, name := range []string{"KEYSTORE_URL", "KEYSTORE_PREFIX", "KEYSTORE_ACCEPT_PREFIXES", "KEYSTORE_PEPPER", "KEYSTORE_HASH", "KEYSTORE_RETENTION", "KEYSTORE_TIMEOUT"} {
+	for _, name := range []string{"KEYSTORE_URL", "KEYSTORE_PREFIX", "KEYSTORE_ACCEPT_PREFIXES", "KEYSTORE_PEPPER", "KEYSTORE_HASH", "KEYSTORE_RETENTION", "KEYSTORE_TIMEOUT", "KEYSTORE_PLANS", "KEYSTORE_AUDIT_LOG"} {
 		require.Contains(t, text, "`"+name+"`")
 		require.Contains(t, root.UsageString(), name)
 	}
@@ -98,6 +98,13 @@ func TestJSONOfEveryCommand(t *testing.T) {
 	key := fieldsOf(t, string(jsonLine(keyView{})))
 	id, token := u.generate(t)
 	other, _ := u.generate(t)
+	u.env["KEYSTORE_PLANS"] = plansFile(t, examplePlans)
+	ks := keystoreOf(t)
+	issued, used, err := ks.Generate(t.Context(), keystore.KeyParams{Owner: "u", Limits: []keystore.Limit{{Name: "day", Requests: 1, Window: day}}})
+	require.NoError(t, err)
+	_, err = ks.Lookup(t.Context(), issued.Reveal())
+	require.NoError(t, err)
+	require.NoError(t, ks.Close())
 	u.stdin = token
 	for _, c := range []struct {
 		args   []string
@@ -105,7 +112,7 @@ func TestJSONOfEveryCommand(t *testing.T) {
 	}{
 		{[]string{"generate", "--owner", "a"}, []string{"key", "token"}},
 		{[]string{"generate", "--owner", "a", "--token-file", filepath.Join(t.TempDir(), "a")}, []string{"key"}},
-		{[]string{"lookup"}, []string{"generation", "key"}},
+		{[]string{"lookup"}, []string{"generation", "key", "limits"}},
 		{[]string{"get", id}, key},
 		{[]string{"list"}, key},
 		{[]string{"update", id, "--name", "x"}, key},
@@ -122,6 +129,9 @@ func TestJSONOfEveryCommand(t *testing.T) {
 		{[]string{"copy", u.env["KEYSTORE_URL"], "memory://"}, fieldsOf(t, string(jsonLine(copyView{})))},
 		{[]string{"copy", "memory://", newStoreCalled("empty", nil), "--verify-only"}, fieldsOf(t, string(jsonLine(compareView{})))},
 		{[]string{"digests"}, []string{"sha256$"}},
+		{[]string{"plans"}, fieldsOf(t, string(jsonLine(planView{})))},
+		{[]string{"limits", id}, fieldsOf(t, string(jsonLine(limitsView{})))},
+		{[]string{"usage", used.ID}, []string{"allowed", "cost", "limited", "missing_scope", "start"}},
 		{[]string{"version"}, []string{"go", "schemes", "version"}},
 	} {
 		out := u.must(t, append(c.args, "--json")...)
@@ -137,6 +147,9 @@ func TestJSONOfEveryCommand(t *testing.T) {
 	}
 	r := u.run("lookup", "--json") // superseded, and then revoked
 	require.Equal(t, []string{"code", "error", "exit", "key_id", "owner", "reason"}, fieldsOf(t, r.errOut))
+	u.stdin = issued.Reveal()
+	r = u.run("lookup", "--json")
+	require.Equal(t, []string{"code", "error", "exit", "key_id", "limits", "owner", "reason", "retry_after_seconds"}, fieldsOf(t, r.errOut))
 	r = u.run("get", "x", "--json")
 	require.Equal(t, []string{"code", "error", "exit"}, fieldsOf(t, r.errOut))
 }

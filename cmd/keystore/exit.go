@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/keyview"
 )
 
 // status is an exit code. docs/cli.md tells their meaning.
@@ -26,6 +28,7 @@ const (
 	statusUnavailable     status = 8
 	statusUnknownOutcome  status = 9
 	statusCorrupt         status = 10
+	statusRateLimited     status = 11
 	statusInterrupted     status = 130 // as shells report a program that SIGINT ended
 )
 
@@ -50,6 +53,8 @@ func (s status) String() string {
 		return "unknown_outcome"
 	case statusCorrupt:
 		return "corrupt"
+	case statusRateLimited:
+		return "rate_limited"
 	case statusInterrupted:
 		return "interrupted"
 	}
@@ -131,6 +136,8 @@ func (a *app) statusOf(ctx context.Context, err error) status {
 		return statusUsage
 	case is(keystore.ErrMissingScope):
 		return statusMissingScope
+	case is(keystore.ErrRateLimited):
+		return statusRateLimited
 	case is(keystore.ErrUnauthenticated):
 		return statusUnauthenticated
 	}
@@ -143,13 +150,21 @@ func (a *app) report(s status, err error) {
 	text := errorText(err)
 	var refused *keystore.LookupError
 	known := errors.As(err, &refused)
+	var spent *keystore.RateLimitError
+	limited := errors.As(err, &spent)
 	if a.global.json {
 		line := errorView{Error: text, Code: s.String(), Exit: int(s)}
 		if known {
 			line.Reason, line.KeyID, line.Owner = string(refused.Reason), refused.KeyID, refused.Owner
 		}
+		if limited {
+			line.RetryAfter, line.Limits = wholeSeconds(spent.RetryAfter), keyview.States(spent.Limits)
+		}
 		_, _ = a.err.Write(jsonLine(line))
 		return
+	}
+	if limited {
+		text += fmt.Sprintf("; try again in %v", time.Duration(wholeSeconds(spent.RetryAfter))*time.Second)
 	}
 	if known {
 		text += " (reason: " + string(refused.Reason)
@@ -172,11 +187,15 @@ type errorView struct {
 	Reason string `json:"reason,omitempty"`
 	KeyID  string `json:"key_id,omitempty"`
 	Owner  string `json:"owner,omitempty"`
+
+	RetryAfter int64                `json:"retry_after_seconds,omitempty"` // seconds
+	Limits     []keyview.LimitState `json:"limits,omitempty"`
 }
 
-// errorText is the text of an error on one line, without the name of the
-// package, which is that of the tool, in its middle.
+// errorText is the text of an error on one line, in the words of the tool: without
+// the name of the package, which is that of the tool, in its middle.
 func errorText(err error) string {
 	text := strings.ReplaceAll(err.Error(), "keystore: ", "")
+	text = strings.ReplaceAll(text, "Options.Plans", "the file of --plans")
 	return escaped(strings.ReplaceAll(text, "\n", "; "))
 }

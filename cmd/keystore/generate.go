@@ -22,6 +22,7 @@ func (a *app) generate() *cobra.Command {
 	var (
 		p         keystore.KeyParams
 		metadata  []string
+		limits    []string
 		admin     bool
 		self      bool
 		tokenFile string
@@ -30,17 +31,28 @@ func (a *app) generate() *cobra.Command {
 		`Makes a key and shows its token, this once: the store keeps only a digest of it.
 A store that does not exist is made.`,
 		`  keystore generate --owner alice --scope orders:read --scope 'carts:*' --ttl 90d
+  keystore generate --owner bob --plans plans.json --plan free --limit 'burst 10/1s'
   keystore generate --owner ci --token-file ci-token`,
 		noArguments, func(cmd *cobra.Command, _ []string) error {
 			if err := only(cmd, "ttl", "expires-at"); err != nil {
 				return err
 			}
-			if err := notEmpty(cmd, "token-file"); err != nil {
-				return err
+			for _, name := range []string{"token-file", "plan"} {
+				if err := notEmpty(cmd, name); err != nil {
+					return err
+				}
 			}
 			var err error
 			if p.Metadata, err = parseMetadata(metadata); err != nil {
 				return err
+			}
+			if p.Limits, err = parseLimits(limits); err != nil {
+				return err
+			}
+			if p.Plan != "" {
+				if err := a.checkPlan(p.Plan); err != nil {
+					return err
+				}
 			}
 			for _, reserved := range []struct {
 				scope, flag string
@@ -65,6 +77,8 @@ A store that does not exist is made.`,
 	flags.StringArrayVar(&metadata, "metadata", nil, "`KEY=VALUE` to keep with it (repeatable)")
 	flags.Var(parsedFlag[time.Duration]{&p.TTL, "duration", parsePositive}, "ttl", "`duration` until it expires, such as 90d")
 	flags.Var(parsedFlag[time.Time]{&p.ExpiresAt, "time", parseTime}, "expires-at", "`time` at which it expires, such as 2027-01-31T12:00:00Z")
+	flags.StringVar(&p.Plan, "plan", "", "`plan` of those in the file of --plans, whose limits hold for it")
+	flags.StringArrayVar(&limits, "limit", nil, "`limit` of its own, such as \"day 100/24h\": it takes the place of the plan's of that name (repeatable)")
 	flags.BoolVar(&admin, "admin", false, "grant "+adminScope+", which no wildcard covers")
 	flags.BoolVar(&self, "self", false, "grant "+selfScope+": to manage its owner's keys over the HTTP API")
 	addTokenFile(cmd, &tokenFile, "write the token to a new `file` of mode 0600 instead")

@@ -63,6 +63,8 @@ func completeFlag(cmd *cobra.Command, f *pflag.Flag) {
 		complete = cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp)
 	case f.Name == "hash":
 		complete = cobra.FixedCompletions(hashSchemes, cobra.ShellCompDirectiveNoFileComp)
+	case f.Name == "by":
+		complete = cobra.FixedCompletions([]string{"day", "hour"}, cobra.ShellCompDirectiveNoFileComp)
 	case f.Name == "store":
 		complete = completeStore
 	}

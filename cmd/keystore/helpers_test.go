@@ -139,7 +139,7 @@ func init() {
 		if !found {
 			return nil, errors.New("no such store")
 		}
-		return damaging{faulty.New(s.store.Open(), s.plan)}, nil
+		return damaging{faulty.New(s.store.Open(), s.plan).(counting)}, nil
 	})
 	backend.Register("faulty", openFaulty)
 }
@@ -157,18 +157,19 @@ func openFaulty(ctx context.Context, rawURL string, o *backend.OpenOptions) (bac
 	}
 	lost := errors.New("the reply was lost")
 	plans := map[string]faulty.Plan{
-		"":         nil,
-		"down":     faulty.Only(faulty.Refuse(errors.New("the network is down")), faulty.Get, faulty.List, faulty.Purge),
-		"lost":     faulty.Only(faulty.LoseReply(lost), faulty.Create, faulty.Update, faulty.Delete),
-		"conflict": faulty.Only(faulty.Refuse(backend.ErrConflict), faulty.Update),
-		"block":    faulty.Only(blockLoudly(faulty.Block), faulty.Get),
-		"hang":     faulty.Only(blockLoudly(func(context.Context, faulty.Do) error { select {} }), faulty.Get),
+		"":          nil,
+		"down":      faulty.Only(faulty.Refuse(errors.New("the network is down")), faulty.Get, faulty.List, faulty.Purge),
+		"lost":      faulty.Only(faulty.LoseReply(lost), faulty.Create, faulty.Update, faulty.Delete),
+		"uncounted": faulty.Only(faulty.Refuse(errors.New("the network is down")), faulty.Spend, faulty.Counts, faulty.ResetCounts, faulty.Usage),
+		"conflict":  faulty.Only(faulty.Refuse(backend.ErrConflict), faulty.Update),
+		"block":     faulty.Only(blockLoudly(faulty.Block), faulty.Get),
+		"hang":      faulty.Only(blockLoudly(func(context.Context, faulty.Do) error { select {} }), faulty.Get),
 	}
 	plan, known := plans[u.Query().Get("fault")]
 	if !known {
 		return nil, errors.New("no such fault")
 	}
-	return damaging{faulty.New(inner, plan)}, nil
+	return damaging{faulty.New(inner, plan).(counting)}, nil
 }
 
 // blockLoudly says that the call is there, and then waits.
@@ -180,7 +181,14 @@ func blockLoudly(wait faulty.Fault) faulty.Fault {
 }
 
 // damaging is a store in which the records of one owner are damaged.
-type damaging struct{ backend.Backend }
+type damaging struct{ counting }
+
+// counting is a store that counts limits and usage.
+type counting interface {
+	backend.Backend
+	backend.Counter
+	backend.Meter
+}
 
 const damagedOwner = "damaged"
 
@@ -191,7 +199,7 @@ func damage(r *backend.Record) {
 }
 
 func (d damaging) Get(ctx context.Context, id string) (backend.Record, error) {
-	r, err := d.Backend.Get(ctx, id)
+	r, err := d.counting.Get(ctx, id)
 	if err == nil {
 		damage(&r)
 	}
@@ -199,7 +207,7 @@ func (d damaging) Get(ctx context.Context, id string) (backend.Record, error) {
 }
 
 func (d damaging) List(ctx context.Context, o backend.ListOptions) ([]backend.Record, error) {
-	list, err := d.Backend.List(ctx, o)
+	list, err := d.counting.List(ctx, o)
 	for i := range list {
 		damage(&list[i])
 	}

@@ -150,7 +150,7 @@ func (a *app) newKeyTable() *keyTable {
 	t := &keyTable{a: a, out: bufio.NewWriter(a.out)}
 	t.table = tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	if !a.global.json {
-		t.row("ID", "STATE", "OWNER", "NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED")
+		t.row("ID", "STATE", "OWNER", "NAME", "SCOPES", "PLAN", "LIMITS", "CREATED", "EXPIRES", "LAST USED")
 	}
 	return t
 }
@@ -168,7 +168,7 @@ func (t *keyTable) add(k keyView) {
 		return
 	}
 	t.row(k.ID, string(k.State), shown(k.Owner), shown(k.Name), shown(strings.Join(k.Scopes, " ")),
-		shortTime(&k.CreatedAt), shortTime(k.ExpiresAt), shortTime(k.LastUsedAt))
+		shown(k.Plan), shown(ownLimits(k)), shortTime(&k.CreatedAt), shortTime(k.ExpiresAt), shortTime(k.LastUsedAt))
 }
 
 // flush ends a page.

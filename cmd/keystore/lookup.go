@@ -15,20 +15,29 @@ import (
 type lookupView struct {
 	Key        keyView `json:"key"`
 	Generation int     `json:"generation"` // of the secret that was presented
+
+	Limits []keyview.LimitState `json:"limits"` // how they stand after it
 }
 
 func (a *app) lookup() *cobra.Command {
-	var scopes []string
-	var tokenFile string
+	var (
+		p         keystore.LookupParams
+		peek      bool
+		tokenFile string
+	)
 	cmd := a.command("lookup", "Ask whether a token may be used, and for what",
 		`Reads a token from standard input or a file, and shows its key if it is good and
-covers every --scope. It does not count as a use of the key.
+covers every --scope. It spends of the key's limits, as a request would, unless
+--peek is given; it does not count as a use of the key otherwise.
 
 A refusal says the exact reason; your program should not tell its callers.`,
 		`  keystore lookup --scope orders:read <token
-  keystore lookup --token-file token --json`,
+  keystore lookup --token-file token --peek --json`,
 		noArguments, func(cmd *cobra.Command, _ []string) error {
 			if err := notEmpty(cmd, "token-file"); err != nil {
+				return err
+			}
+			if err := switches(cmd, "peek"); err != nil {
 				return err
 			}
 			// Before the store is opened, which nobody else may use then.
@@ -37,15 +46,23 @@ A refusal says the exact reason; your program should not tell its callers.`,
 				return err
 			}
 			return a.withStore(cmd, mustExist, func(ctx context.Context, ks *keystore.Keystore) error {
-				found, err := ks.LookupWith(ctx, token, keystore.LookupParams{Scopes: scopes})
+				look := ks.LookupWith
+				if peek {
+					look = ks.Peek
+				}
+				found, err := look(ctx, token, p)
 				if err != nil {
 					return err
 				}
-				view := lookupView{keyview.Of(found.Key, time.Now()), found.Generation}
-				return a.print(view, append(keyFields(view.Key), field{"token_generation", strconv.Itoa(view.Generation)}))
+				view := lookupView{keyview.Of(found.Key, time.Now()), found.Generation, keyview.States(found.Limits)}
+				fields := append(keyFields(view.Key), field{"token_generation", strconv.Itoa(view.Generation)})
+				return a.print(view, append(fields, stateFields(found.Limits)...))
 			})
 		})
-	cmd.Flags().StringArrayVar(&scopes, "scope", nil, "`scope` that the token must cover (repeatable)")
+	flags := cmd.Flags()
+	flags.StringArrayVar(&p.Scopes, "scope", nil, "`scope` that the token must cover (repeatable)")
+	flags.Var(parsedFlag[int64]{&p.Cost, "number", parseCost}, "cost", "`number` that it takes from each limit of the key; default 1")
+	flags.BoolVar(&peek, "peek", false, "spend nothing")
 	addTokenFile(cmd, &tokenFile, "read the token from this `file`")
 	return cmd
 }

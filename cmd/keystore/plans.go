@@ -6,13 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
+
+	"github.com/spf13/cobra"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/keyview"
+	"example.com/keystore/memory"
 )
 
 const maxPlansFile = 1 << 20 // bytes
+
+const givePlans = "--plans or KEYSTORE_PLANS names the file of the plans that your program has"
 
 // plans are those of the file that --plans names, nil without one.
 func (a *app) plans() (map[string][]keystore.Limit, error) {
@@ -26,6 +34,57 @@ func (a *app) plans() (map[string][]keystore.Limit, error) {
 		return nil, named(s.from, err)
 	}
 	return plans, s.wrong(err)
+}
+
+// checkPlan refuses a plan that is not in the file of plans.
+func (a *app) checkPlan(name string) error {
+	plans, err := a.plans()
+	if _, known := plans[name]; err == nil && !known {
+		return usagef("--plan: there is no such plan; %s", givePlans)
+	}
+	return err
+}
+
+// planView is a plan as --json prints it.
+type planView struct {
+	Name   string          `json:"name"`
+	Limits []keyview.Limit `json:"limits"`
+}
+
+func (a *app) listPlans() *cobra.Command {
+	return a.command("plans", "Show the plans of the file that --plans names", `Shows the plans of the file that --plans names, with their limits, and so tells
+whether the file is as it should be. The store is not asked.`,
+		`  keystore plans --plans plans.json`, noArguments, func(cmd *cobra.Command, _ []string) error {
+			plans, err := a.plans()
+			if err != nil {
+				return err
+			}
+			if plans == nil {
+				return usagef("no plans are named: %s", givePlans)
+			}
+			// What the file says must be what a keystore takes.
+			ks, err := keystore.New(memory.New(), &keystore.Options{Plans: plans, TouchInterval: keystore.Never, PurgeInterval: keystore.Never, UsageInterval: keystore.Never})
+			if err != nil {
+				return err
+			}
+			defer closing(a.logger(), "the plans", ks.Close)
+			return a.printPlans(ks.Plans())
+		})
+}
+
+// printPlans shows plans by name: with --json one a line, else as a table.
+func (a *app) printPlans(plans map[string][]keystore.Limit) error {
+	rows := [][]string{{"PLAN", "LIMITS"}}
+	var lines []byte
+	for _, name := range slices.Sorted(maps.Keys(plans)) {
+		limits := keyview.Limits(slices.Values(plans[name]))
+		lines = append(lines, jsonLine(planView{name, limits})...)
+		rows = append(rows, []string{name, shown(limitsText(plans[name]))})
+	}
+	if a.global.json {
+		return a.write(lines)
+	}
+	return a.printTable(rows)
 }
 
 // plansFromFile reads Options.Plans from a file in JSON: an object of arrays of

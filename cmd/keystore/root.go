@@ -113,8 +113,8 @@ argument: it is read from standard input or from a file.`,
 		}
 	}
 	add(groupKeys, a.generate(), a.lookup(), a.get(), a.list(), a.update(), a.expire(),
-		a.rotate(), a.endGrace(), a.revoke(), a.disable(), a.enable(), a.delete())
-	add(groupStore, a.serve(), a.purge(), a.digests(), a.backup(), a.restore(), a.copy())
+		a.rotate(), a.endGrace(), a.revoke(), a.disable(), a.enable(), a.delete(), a.limits(), a.usage())
+	add(groupStore, a.serve(), a.purge(), a.digests(), a.listPlans(), a.backup(), a.restore(), a.copy())
 	add(groupTool, a.version())
 	a.addHelp(root)
 	a.addCompletion(root)

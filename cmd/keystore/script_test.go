@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,10 +14,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"example.com/keystore"
 	"example.com/keystore/badger"
 )
 
@@ -37,6 +40,8 @@ func TestMain(m *testing.M) {
 //	release                     ends that process
 //	mode FILE PERM              the file has these permissions
 //	envfile NAME FILE           writes the value of a variable and a newline
+//	lookups FILE TIME N [SCOPE] a program looks the token of a file up, N times, its clock
+//	                            at TIME, and ends
 //	crlf FILE NEW               copies a file with the line ends of Windows
 //	cut FILE NEW                copies a file without its last byte
 //	glob-none PATTERN           no file has such a name
@@ -65,8 +70,9 @@ func TestScripts(t *testing.T) {
 			"envfile": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(ts.Getenv(args[0])+"\n"), 0o600))
 			},
-			"crlf": copyAs(func(text string) string { return strings.ReplaceAll(text, "\n", "\r\n") }),
-			"cut":  copyAs(func(text string) string { return text[:len(text)-1] }),
+			"lookups": scriptLookups,
+			"crlf":    copyAs(func(text string) string { return strings.ReplaceAll(text, "\n", "\r\n") }),
+			"cut":     copyAs(func(text string) string { return text[:len(text)-1] }),
 			"glob-none": func(ts *testscript.TestScript, _ bool, args []string) {
 				if found, _ := filepath.Glob(ts.MkAbs(args[0])); len(found) > 0 {
 					ts.Fatalf("%v", found)
@@ -168,6 +174,20 @@ func scriptHold(ts *testscript.TestScript, _ bool, args []string) {
 func scriptRelease(ts *testscript.TestScript, _ bool, _ []string) {
 	end, _ := holders.Load(ts.Name())
 	end.(func())()
+}
+
+// scriptLookups does not care how they end.
+func scriptLookups(ts *testscript.TestScript, _ bool, args []string) {
+	now, err := time.Parse(time.RFC3339, args[1])
+	ts.Check(err)
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	ks, err := keystore.Open(context.Background(), ts.Getenv("KEYSTORE_URL"), &keystore.Options{Now: func() time.Time { return now }})
+	ts.Check(err)
+	for range n {
+		_, _ = ks.Lookup(context.Background(), strings.TrimSpace(ts.ReadFile(args[0])), args[3:]...)
+	}
+	ts.Check(ks.Close())
 }
 
 // holders has, by the name of a script, what ends the process that it started.

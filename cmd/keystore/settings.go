@@ -64,6 +64,7 @@ func (a *app) options() (*keystore.Options, error) {
 		Plans:          plans,
 		CacheSize:      -1,
 		TouchInterval:  keystore.Never, // a look by an operator is no use of the key
+		UsageInterval:  keystore.Never, // and on nobody's bill
 		PurgeInterval:  keystore.Never,
 		Logger:         a.logger(),
 	}, nil

@@ -194,6 +194,10 @@ func openError(err error) error {
 
 // explained adds to the failure of a command what to do about it.
 func explained(err error) error {
+	var refused *keystore.LookupError
+	if errors.As(err, &refused) && refused.Reason == keystore.ReasonUnknownPlan {
+		return unavailable(err, errorText(err)+"; "+givePlans)
+	}
 	if errors.Is(err, badger.ErrDamaged) {
 		return &failure{status: statusCorrupt, cause: err, text: errorText(err)}
 	}

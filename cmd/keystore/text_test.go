@@ -56,7 +56,7 @@ func TestNothingInAKeyForgesOutput(t *testing.T) {
 		_, err = ks.Revoke(t.Context(), key.ID, text)
 		require.NoError(t, err)
 		lines := strings.Split(strings.TrimSuffix(u.must(t, "get", key.ID), "\n"), "\n")
-		require.Len(t, lines, 17)
+		require.Len(t, lines, 19)
 		for _, line := range lines {
 			require.True(t, plain(line), "%q", line)
 		}

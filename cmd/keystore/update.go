@@ -17,6 +17,10 @@ type edits struct {
 	removeScopes      []string
 	metadata          map[string]string
 	removeMetadata    []string
+	plan              *string
+	limits            []keystore.Limit // instead of those of the same names
+	removeLimits      []string
+	noLimits          bool
 }
 
 func (a *app) update() *cobra.Command {
@@ -26,18 +30,31 @@ func (a *app) update() *cobra.Command {
 		noScopes                  bool
 		addScopes, dropScopes     []string
 		dropMetadata, changeFlags []string
+		plan                      string
+		noPlan, noLimits          bool
+		limits, dropLimits        []string
 	)
 	cmd := a.command("update ID", "Change what is named, and nothing else",
 		`Changes what is named, and nothing else. --scope and --no-scopes replace all scopes;
---metadata sets single entries. Reserved scopes can be kept or dropped, not added.`,
+--metadata and --limit set single ones. Reserved scopes can be kept or dropped, not
+added.`,
 		`  keystore update 0000000000000000 --name ci --add-scope orders:read
-  keystore update 0000000000000000 --metadata team=web --remove-metadata ticket`,
+  keystore update 0000000000000000 --metadata team=web --remove-metadata ticket
+  keystore update 0000000000000000 --plans plans.json --plan pro --no-limits`,
 		oneArgument("the id of a key"), func(cmd *cobra.Command, args []string) error {
 			if len(givenFlags(cmd, changeFlags)) == 0 {
 				return usagef("nothing to change is named; see '%s --help'", cmd.CommandPath())
 			}
-			if err := switches(cmd, "no-scopes"); err != nil {
+			if err := switches(cmd, "no-scopes", "no-plan", "no-limits"); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("plan") && plan == "" {
+				return usagef("--plan is empty; --no-plan takes the plan away")
+			}
+			for _, pair := range [][]string{{"plan", "no-plan"}, {"no-limits", "limit"}, {"no-limits", "remove-limit"}} {
+				if err := only(cmd, pair...); err != nil {
+					return err
+				}
 			}
 			for _, edit := range []string{"add-scope", "remove-scope"} {
 				if err := only(cmd, "scope", "no-scopes", edit); err != nil {
@@ -48,7 +65,22 @@ func (a *app) update() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e := edits{addScopes: addScopes, removeScopes: dropScopes, metadata: entries, removeMetadata: dropMetadata}
+			set, err := parseLimits(limits)
+			if err != nil {
+				return err
+			}
+			e := edits{
+				addScopes: addScopes, removeScopes: dropScopes, metadata: entries, removeMetadata: dropMetadata,
+				limits: set, removeLimits: dropLimits, noLimits: noLimits,
+			}
+			if plan != "" {
+				if err := a.checkPlan(plan); err != nil {
+					return err
+				}
+			}
+			if plan != "" || noPlan {
+				e.plan = &plan
+			}
 			if cmd.Flags().Changed("name") {
 				e.name = &name
 			}
@@ -71,7 +103,13 @@ func (a *app) update() *cobra.Command {
 	flags.StringArrayVar(&dropScopes, "remove-scope", nil, "`scope` to take away (repeatable)")
 	flags.StringArrayVar(&metadata, "metadata", nil, "`KEY=VALUE` to set (repeatable)")
 	flags.StringArrayVar(&dropMetadata, "remove-metadata", nil, "`key` of an entry to remove (repeatable)")
-	changeFlags = []string{"name", "description", "scope", "no-scopes", "add-scope", "remove-scope", "metadata", "remove-metadata"}
+	flags.StringVar(&plan, "plan", "", "`plan` of those in the file of --plans, whose limits hold for it")
+	flags.BoolVar(&noPlan, "no-plan", false, "take its plan away")
+	flags.StringArrayVar(&limits, "limit", nil, "`limit` of its own to set, such as \"day 100/24h\" (repeatable)")
+	flags.StringArrayVar(&dropLimits, "remove-limit", nil, "`name` of a limit of its own to remove (repeatable)")
+	flags.BoolVar(&noLimits, "no-limits", false, "remove all limits of its own")
+	changeFlags = []string{"name", "description", "scope", "no-scopes", "add-scope", "remove-scope", "metadata", "remove-metadata",
+		"plan", "no-plan", "limit", "remove-limit", "no-limits"}
 	return cmd
 }
 
@@ -101,6 +139,25 @@ func (e *edits) apply(c *keystore.Changes) error {
 			return usagef("the key does not have an entry that --remove-metadata names; nothing was changed")
 		}
 		delete(c.Metadata, key)
+	}
+	return e.applyLimits(c)
+}
+
+func (e *edits) applyLimits(c *keystore.Changes) error {
+	if e.plan != nil {
+		c.Plan = *e.plan
+	}
+	if e.noLimits {
+		c.Limits = nil
+	}
+	for _, l := range e.limits {
+		c.Limits = append(slices.DeleteFunc(c.Limits, limitCalled(l.Name)), l)
+	}
+	for _, name := range e.removeLimits {
+		if !slices.ContainsFunc(c.Limits, limitCalled(name)) {
+			return usagef("the key does not have a limit of its own that --remove-limit names; nothing was changed")
+		}
+		c.Limits = slices.DeleteFunc(c.Limits, limitCalled(name))
 	}
 	return nil
 }

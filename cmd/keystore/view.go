@@ -28,6 +28,8 @@ func keyFields(v keyView) []field {
 		list = append(list, field{"metadata", shown(k) + "=" + shown(v.Metadata[k])})
 	}
 	return append(list,
+		field{"plan", shown(v.Plan)},
+		field{"limits", shown(ownLimits(v))},
 		field{"state", string(v.State)},
 		field{"created_at", timeText(&v.CreatedAt)},
 		field{"expires_at", timeText(v.ExpiresAt)},
@@ -39,6 +41,15 @@ func keyFields(v keyView) []field {
 		field{"grace_until", timeText(v.GraceUntil)},
 		field{"revision", strconv.FormatUint(v.Revision, 10)},
 	)
+}
+
+// ownLimits are the limits that a key has besides those of its plan.
+func ownLimits(v keyView) string {
+	limits := make([]keystore.Limit, len(v.Limits))
+	for i, l := range v.Limits {
+		limits[i] = keystore.Limit{Name: l.Name, Requests: l.Requests, Window: time.Duration(l.Seconds) * time.Second}
+	}
+	return limitsText(limits)
 }
 
 func timeText(t *time.Time) string {
