@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/keystore"
+	"example.com/keystore/backend"
 	"example.com/keystore/internal/testserver/mongowire"
 )
 
@@ -46,6 +47,49 @@ func BenchmarkLookupVersusRawFindOne(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	inTurns(b, raw, ours)
+}
+
+// BenchmarkSpendVersusRawUpdate compares a Spend of two limits, of a key that was
+// used for long, with a bare update of one count by the same client, in turns. The
+// server has its answers ready, so that what differs is the client's.
+func BenchmarkSpendVersusRawUpdate(b *testing.B) {
+	w := startWire(b, mongowire.Primary)
+	s := spending("key-0123456789abcdef", 0, windowAt("day", 24*time.Hour, 0, 1<<40), windowAt("burst", time.Minute, 0, 1<<40))
+	for ; s.SpendID < 2*backend.KeptSpends; s.SpendID++ {
+		_, err := w.open(b, nil).Spend(b.Context(), s)
+		require.NoError(b, err)
+	}
+	spent := mongowire.OK(d("lastErrorObject", d("n", 1, "updatedExisting", true), "value", w.countsOf(b, s.ID))...)
+	updated := mongowire.OK(d("n", 1, "nModified", 1)...)
+	server := mongowire.Start(b, func(cmd mongowire.Command) mongowire.Reply {
+		switch cmd.Name {
+		case "findAndModify":
+			return spent
+		case "update":
+			return updated
+		}
+		return mongowire.Reply{}
+	}, mongowire.Primary)
+	coll := connect(b, server.URL()).Database("test").Collection("keys")
+	counter := newBackend(b, coll, nil)
+	inTurns(b, func(int) {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if _, err := coll.UpdateOne(ctx, d("_id", s.ID), d("$inc", d("n", int64(1)))); err != nil {
+			b.Fatal(err)
+		}
+	}, func(int) {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if got, err := counter.Spend(ctx, s); err != nil || !got.OK {
+			b.Fatal(got, err)
+		}
+	})
+}
+
+// inTurns shows what one call of each takes.
+func inTurns(b *testing.B, raw, ours func(i int)) {
 	const turn = 64
 	var rawTime, ourTime time.Duration
 	ops := 0

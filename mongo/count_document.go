@@ -94,7 +94,7 @@ func spendStatement(s backend.Spend) (filter, change bson.D, err error) {
 // counter is what is spent of the limits of one key.
 type counter struct {
 	windows map[string]spent // by windowKey
-	spends  []int64
+	spends  bson.RawArray    // what is in it is looked at only where it matters
 }
 
 // spent is what is spent in one window.
@@ -121,7 +121,7 @@ func decodeCounter(raw bson.Raw, id string) (counter, error) {
 		case name == fieldPurgeAt:
 			_, ok = optionalDate(value)
 		case name == fieldSpends:
-			c.spends, ok = integers(value)
+			c.spends, ok = value.ArrayOK()
 		case strings.HasPrefix(name, prefixCount):
 			w := c.windows[name[len(prefixCount):]]
 			w.count, ok = integer(value)
@@ -144,24 +144,6 @@ func decodeCounter(raw bson.Raw, id string) (counter, error) {
 	return c, nil
 }
 
-func integers(v bson.RawValue) ([]int64, bool) {
-	array, ok := v.ArrayOK()
-	if !ok {
-		return nil, false
-	}
-	values, err := array.Values()
-	if err != nil {
-		return nil, false
-	}
-	all := make([]int64, len(values))
-	for i, v := range values {
-		if all[i], ok = v.Int64OK(); !ok {
-			return nil, false
-		}
-	}
-	return all, true
-}
-
 // of returns the counts of windows.
 func (c counter) of(windows []backend.Window) []int64 {
 	counts := make([]int64, len(windows))
@@ -172,7 +154,16 @@ func (c counter) of(windows []backend.Window) []int64 {
 }
 
 // has reports whether it is known that the spend was counted.
-func (c counter) has(s backend.Spend) bool { return slices.Contains(c.spends, int64(s.SpendID)) }
+func (c counter) has(s backend.Spend) bool {
+	if c.spends == nil {
+		return false
+	}
+	known, _ := c.spends.Values()
+	return slices.ContainsFunc(known, func(v bson.RawValue) bool {
+		id, ok := integer(v)
+		return ok && id == int64(s.SpendID)
+	})
+}
 
 // room reports whether the cost can be added to every window.
 func (c counter) room(s backend.Spend) bool {

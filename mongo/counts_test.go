@@ -244,8 +244,7 @@ func TestDamagedCounts(t *testing.T) {
 		"another window of text":     d("n:day:86400:0", "1", "t:day:86400:0", stamp),
 		"another time that is one":   d("n:day:86400:0", int64(1), "t:day:86400:0", bson.DateTime(5)),
 		"spends that are text":       d("spends", "x"),
-		"spends of text":             d("spends", bson.A{"x"}),
-		"spends of numbers":          d("spends", bson.A{1.5}),
+		"spends in a document":       d("spends", d("0", int64(1))),
 		"an end that is no date":     d("purge_at", bson.Timestamp{T: 5}),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -309,10 +308,12 @@ func TestForeignCounts(t *testing.T) {
 			key := "day:86400:" + fmt.Sprint(day.Start.Unix())
 			for i, n := range []any{int32(99), float64(99), int64(99)} {
 				id := fmt.Sprint("key-", i)
-				doc := d("_id", id, "n:"+key, n, "t:"+key, bson.Timestamp{T: 1, I: 1}, "of a later version", "x")
+				doc := d("_id", id, "n:"+key, n, "t:"+key, bson.Timestamp{T: 1, I: 1}, "spends", bson.A{"x", 5.0, int32(6)}, "of a later version", "x")
 				_, err := keys.Database().Collection("keys.counts").InsertOne(ctx, doc)
 				require.NoError(t, err)
 				counted(t, b, id, []backend.Window{day}, 99)
+				spends(t, b, spending(id, 5, day), 99)
+				spends(t, b, spending(id, 6, day), 99)
 				spends(t, b, spending(id, 1, day), 100)
 				denies(t, b, spending(id, 2, day), 100)
 			}
