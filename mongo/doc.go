@@ -19,7 +19,7 @@
 //
 // A record is one document. Each change is one update of it by _id and revision,
 // so that nothing is needed that only some servers have: no transactions, no TTL
-// indexes, no change streams, no collations, no repeatable writes.
+// indexes, no change streams, no collations, no repeatable writes, no pipelines.
 //
 // # Durability and consistency
 //
@@ -35,6 +35,14 @@
 // sent once, or again if it certainly had no effect. A failure that certainly had
 // none is [backend.ErrNotApplied]; an outcome that is not known is none of the
 // errors of package backend.
+//
+// # Limits and usage
+//
+// What is spent of a key's limits is one document in a collection beside the keys
+// ("keys.counts"), how much a subject used on a day one in another ("keys.usage").
+// A spend is one conditional findAndModify, so that a window never admits more than
+// it says, also amid a failover. The timestamps in it are those of the servers'
+// logical clock; no clock of a client or server decides what is counted.
 //
 // # Deleted keys
 //
