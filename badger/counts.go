@@ -3,6 +3,7 @@ package badger
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"example.com/keystore/backend"
@@ -96,22 +97,24 @@ func (c *counts) of(w window) int64 {
 // has reports whether the spend is among the last ones.
 func (c *counts) has(spendID uint64) bool { return hasID(c.spends, spendID) }
 
-// add notes a spend and the windows that it was in, whose counts replace those
-// before. Of each limit the backend.KeptWindows windows that were last spent in stay.
+// add notes a spend and the windows that it was in, no two of one limit, whose
+// counts replace those before. Of each limit the backend.KeptWindows windows that
+// were last spent in stay.
 func (c *counts) add(spendID uint64, windows []counted) {
 	c.spends = withID(c.spends, spendID, backend.KeptSpends)
+	spentIn := windows
+	var older [backend.MaxWindows]int // windows of the limits of those
 	for _, old := range c.windows {
-		newer := 0 // windows of its limit
-		for _, w := range windows {
-			if w.window == old.window {
-				newer = backend.KeptWindows // replaced
-			} else if w.ofLimit(old.window) {
-				newer++
+		at := slices.IndexFunc(spentIn, func(w counted) bool { return w.ofLimit(old.window) })
+		if at >= 0 {
+			if spentIn[at].window == old.window {
+				continue
+			}
+			if older[at]++; older[at] >= backend.KeptWindows {
+				continue
 			}
 		}
-		if newer < backend.KeptWindows {
-			windows = append(windows, old)
-		}
+		windows = append(windows, old)
 	}
 	c.windows = windows
 }

@@ -3,7 +3,6 @@ package badger_test
 import (
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -112,27 +111,40 @@ func TestCloseWhileSpending(t *testing.T) {
 
 // A batch that no transaction holds is made in several.
 func TestSpendsOfMoreThanATransaction(t *testing.T) {
-	db, err := badgerdb.Open(badgerdb.DefaultOptions("").WithInMemory(true).WithLogger(nil).WithMemTableSize(1600 << 10).WithMetricsEnabled(false).WithValueThreshold(64 << 10))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	const callers = 60
+	db := newDB(t, badgerdb.DefaultOptions("").WithInMemory(true).WithValueThreshold(64<<10))
 	b := handleOn(t, db, nil)
-	longName := func(n, i int) string { return fmt.Sprintf("%032d", 8*n+i) }
+	day := window("day", 24*time.Hour, 0)
+	spend(t, b, "id-0", 0, 1, day)
 	// Counts of many limits are as large as it takes.
-	var group sync.WaitGroup
-	for id := range 60 {
-		group.Go(func() {
-			for n := range 40 {
-				var w []backend.Window
-				for i := range 8 {
-					w = append(w, window(longName(n, i), time.Second, 0))
-				}
-				spend(t, b, fmt.Sprint("id-", id), uint64(n), 1, w...)
-			}
-		})
+	for n := range 200 {
+		var w []backend.Window
+		for i := range backend.MaxWindows {
+			w = append(w, window(fmt.Sprintf("%032d", backend.MaxWindows*n+i), time.Second, 0))
+		}
+		spend(t, b, "id-0", uint64(1+n), 1, w...)
 	}
-	group.Wait()
-	for id := range 60 {
-		assert.Equal(t, []int64{1}, countsOf(t, b, fmt.Sprint("id-", id), window(longName(0, 0), time.Second, 0)))
+	value := valueAt(t, b, "keystore/cid-0")
+	for n := range callers {
+		setKey(t, b, fmt.Sprint("keystore/cid-", n), value)
+		setKey(t, b, fmt.Sprint("keystore/e", value[1:9], "id-", n), "x")
+	}
+	require.Greater(t, int64(callers*len(value)), db.MaxBatchSize())
+
+	var waiting []<-chan error
+	require.NoError(t, badger.WriteAll(b, func() {
+		waiting = append(waiting, startSpend(testContext(t), b, "first", 1))
+		require.Eventually(t, func() bool { return badger.SpendsTaken(b) == 1 }, time.Minute, time.Millisecond)
+		for n := range callers {
+			waiting = append(waiting, startSpend(testContext(t), b, fmt.Sprint("id-", n), 1000))
+		}
+		awaitWaiting(t, b, callers)
+	}))
+	for _, done := range waiting {
+		require.NoError(t, <-done)
+	}
+	for n := range callers {
+		assert.Equal(t, []int64{2}, countsOf(t, b, fmt.Sprint("id-", n), day))
 	}
 	assertConsistent(t, b)
 }
