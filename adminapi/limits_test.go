@@ -229,6 +229,16 @@ func TestLimitedCaller(t *testing.T) {
 	require.Equal(t, 200, s.do(request{method: "GET", path: "/openapi.json", token: token}).StatusCode)
 }
 
+// TestLimitedStranger: a key that may do nothing here spends 1 for being told so.
+func TestLimitedStranger(t *testing.T) {
+	s := newSite(t, nil, keystore.Options{Now: atNoon}, nil)
+	_, token := s.key(keystore.KeyParams{Owner: "alice", Scopes: []string{"orders:read"}, Limits: perDay(2)})
+	for range 2 {
+		s.do(request{method: "GET", path: "/keys", token: token}).want(t, 403, "insufficient_scope")
+	}
+	s.do(request{method: "GET", path: "/keys", token: token}).want(t, 429, "rate_limited")
+}
+
 // TestCostOfTheAPI: a request is 1, whatever requests to the program around cost.
 func TestCostOfTheAPI(t *testing.T) {
 	s := newSite(t, nil, keystore.Options{Now: atNoon}, nil)
