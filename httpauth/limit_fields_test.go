@@ -69,6 +69,15 @@ func TestLegacyFields(t *testing.T) {
 		ask("3", 429, "20", "2", "3540")
 		time.Sleep(time.Minute)
 		ask("3", 429, "20", "2", "3480") // b alone
+
+		// A limit that leaves just enough is not why it is refused, however little that is.
+		token, _ = s.limited("", "a 10/1m", "c 101/24h")
+		for range 9 {
+			ask("10", 200, "10", "0", "60")
+			time.Sleep(time.Minute)
+		}
+		ask("6", 200, "101", "5", "85740")
+		ask("5", 429, "10", "4", "60")
 	})
 }
 
