@@ -31,10 +31,10 @@
 // Badger writes through memory-mapped files, so a disk that fills up does not
 // fail a write but ends the process with SIGBUS. The driver therefore keeps a
 // reserve of free space and refuses to write below it, with [ErrNoSpace]; see
-// Options.Reserve. Writes work again as soon as there is room. Spends are refused with
-// what grows the store: they come by the thousand a second, and would use up what
-// Delete and Purge need. So a full disk stops lookups of keys with limits, unless
-// keystore.Options says that they pass then.
+// Options.Reserve. Writes work again as soon as there is room. Spends are refused
+// with what grows the store: they come by the thousand a second, and would use up
+// what Delete and Purge need. So a full disk stops lookups of keys with limits,
+// unless LimitFailure of keystore.Options says that they pass.
 //
 // What it cannot hold back is Badger's own work in the background: if other
 // programs use up the reserve while Badger compacts or closes, the process ends. Give the
@@ -79,19 +79,18 @@
 // number of callers that makes a synced store fast.
 //
 // A spend rewrites the counts of its key, some 600 bytes for two limits, 512 of them
-// being the ids of the last 64 spends. They stay out of the value log. Badger drops what was overwritten as it
-// compacts, so that the folder does not grow with the number of spends: a million of
-// one key, 600 MB in all, kept at most 40 MB on the disk beside the records, and
-// nothing after Close. In a database of your own, given to [New], keep
-// ValueThreshold above 2 KiB.
+// being the ids of the last 64 spends. They stay out of the value log. Badger drops
+// what was overwritten as it compacts, so that the folder does not grow with the
+// number of spends: a million of one key, 600 MB in all, kept 38 MB on the disk at
+// most. In a database of your own, given to [New], keep ValueThreshold above 2 KiB.
 //
 // Counts that are damaged, or of a newer version, are an error of every spend and of
-// Counts, never a pass, until ResetCounts does away with them; PurgeCounts passes over them. A tally that is
-// damaged is an error of Usage; the next addition begins it anew, and the logger is
-// told.
+// Counts, never a pass, until ResetCounts does away with them; PurgeCounts passes
+// over them. A tally that is damaged is an error of Usage; the next addition begins
+// it anew, and the logger is told.
 //
-// A backup holds counts and tallies too. Restoring it brings back what was spent by then, so
-// that what was spent since can be spent again.
+// A backup holds counts and tallies too. Restoring it brings back what was spent by
+// then: what was spent since can be spent again.
 //
 // # Format
 //

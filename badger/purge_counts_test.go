@@ -2,7 +2,9 @@ package badger_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -22,7 +24,7 @@ import (
 func TestPurgeOfManyCounts(t *testing.T) {
 	const records = 2000
 	count := 4000
-	if os.Getenv("KEYSTORE_TEST_LONG") == "1" {
+	if long() {
 		count = 1_000_000
 	}
 	b := open(t, t.TempDir(), &badger.Options{NoSync: true})
@@ -61,6 +63,44 @@ func TestPurgeOfManyCounts(t *testing.T) {
 		assert.NotEmpty(t, busy[kind], "%s went on", kind)
 		t.Logf("%s: idle %s; while purging %s", kind, quantiles(idle[kind]), quantiles(busy[kind]))
 	}
+}
+
+func long() bool { return os.Getenv("KEYSTORE_TEST_LONG") == "1" }
+
+// The folder does not grow with the number of spends: a million of one key write
+// 600 MB.
+func TestSpendsOfOneKeyTakeLittleRoom(t *testing.T) {
+	if !long() {
+		t.Skip("takes half a minute: set KEYSTORE_TEST_LONG=1")
+	}
+	dir := t.TempDir()
+	b := open(t, dir, &badger.Options{NoSync: true})
+	day := unlimited("day", 24*time.Hour, 0)
+	var largest int64
+	for n := range uint64(1_000_000) {
+		spend(t, b, "hot", n, 1, day, unlimited("second", time.Second, int64(n/1000)))
+		if n%1000 == 0 {
+			largest = max(largest, sizeInUse(t, dir))
+		}
+	}
+	assert.Equal(t, []int64{1_000_000}, countsOf(t, b, "hot", day))
+	t.Logf("at most %d MiB", largest>>20)
+	assert.Less(t, largest, int64(200<<20), "reserved space included")
+}
+
+// sizeInUse is apparentSize of a folder whose files come and go.
+func sizeInUse(t *testing.T, dir string) (size int64) {
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, f := range files {
+		info, err := f.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		require.NoError(t, err)
+		size += info.Size()
+	}
+	return size
 }
 
 // timeCalls times Get and Spend, each by a caller of its own, while fn runs.
