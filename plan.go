@@ -13,7 +13,7 @@ func newPlans(from map[string][]Limit) (map[string]Limits, error) {
 	plans := make(map[string]Limits, len(from))
 	for _, name := range slices.Sorted(maps.Keys(from)) {
 		if !validLimitName(name) {
-			return nil, invalid("Plans", "plan %.40q: %s", name, limitNameText)
+			return nil, invalid("Plans", "the name of a plan is malformed: %s", limitNameText)
 		}
 		limits, err := newLimits(fmt.Sprintf("Plans[%q]", name), from[name])
 		if err != nil {
@@ -88,8 +88,10 @@ func (s *Keystore) checkLimits(k *Key) error {
 	}
 	limits, known := s.limits(k)
 	switch {
+	case k.Plan != "" && !validLimitName(k.Plan): // which may be anything, passed by mistake
+		return invalid("plan", "it is malformed: %s", limitNameText)
 	case !known:
-		return invalid("plan", "there is no plan %.40q in Options.Plans", k.Plan)
+		return invalid("plan", "there is no plan %q in Options.Plans", k.Plan)
 	case s.counter == nil:
 		return invalid(field, "the backend cannot count: it is no backend.Counter")
 	case len(limits) > maxLimits:

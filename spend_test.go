@@ -257,6 +257,18 @@ func TestPlans(t *testing.T) {
 	requireField(t, to("gold"), "plan")
 	_, _, err := f.Generate(ctx, KeyParams{Owner: "alice", Plan: "Free"})
 	requireField(t, err, "plan")
+	for _, misplaced := range []func() error{
+		func() error { return to(token.Reveal()) },
+		func() error { return to("free", Limit{token.Reveal(), 1, time.Second}) },
+		func() error {
+			_, err := New(f.store, &Options{Plans: map[string][]Limit{token.Reveal(): nil}})
+			return err
+		},
+	} {
+		err := misplaced()
+		require.ErrorIs(t, err, ErrInvalid)
+		require.False(t, leaks(err.Error(), secretOf(token)), err)
+	}
 	require.Equal(t, map[string][]Limit{"free": {{"day", 150, 24 * time.Hour}}, "pro": {perSecond, {"day", 10_000, 24 * time.Hour}}, "none": nil}, f.Plans())
 }
 
