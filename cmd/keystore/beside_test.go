@@ -16,9 +16,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/keystore"
 	"example.com/keystore/backend"
 	"example.com/keystore/badger"
 	"example.com/keystore/internal/socket"
@@ -97,7 +99,7 @@ func TestEveryCommandBesideServe(t *testing.T) {
 	alone.must(t, "generate", "--owner", "first")
 	want, got := commandsBeside(t, alone), commandsBeside(t, served.tool)
 	require.Equal(t, want, got)
-	for _, code := range []int{0, 2, 3, 4, 5, 7} {
+	for _, code := range []int{0, 2, 3, 4, 5, 7, 8, 11} {
 		require.Contains(t, got, fmt.Sprintf("exit %d", code), "the commands above are meant to show it")
 	}
 	served.end(syscall.SIGTERM)
@@ -141,6 +143,7 @@ func commandsBeside(t *testing.T, u *tool) string {
 	do("revoke", "--owner", "bob")
 	do("delete", id)
 	do("delete", id)
+	limitsBeside(t, u, do)
 	do("purge")
 	do("digests")
 	do("copy", u.env["KEYSTORE_URL"], "memory://")
@@ -152,9 +155,62 @@ func commandsBeside(t *testing.T, u *tool) string {
 
 	text := strings.ReplaceAll(all.String(), dir, "(dir)")
 	text = strings.ReplaceAll(text, u.env["KEYSTORE_URL"], "(store)")
+	text = regexp.MustCompile(`try again in [0-9hms]+|--plans \S+\.json`).ReplaceAllString(text, "(wait or file)")
 	text = regexp.MustCompile(`ks_[0-9A-Za-z]{54}`).ReplaceAllString(text, "(token)")
 	text = regexp.MustCompile(`20\d\d-\d\d-\d\dT[0-9:.]+Z`).ReplaceAllString(text, "(time)")
 	return regexp.MustCompile(`\b0[0-9A-Za-z]{15}\b`).ReplaceAllString(text, "(id)")
+}
+
+// limitsBeside runs the commands that are about limits and usage. The windows are
+// so long that none ends meanwhile.
+func limitsBeside(t *testing.T, u *tool, do func(args ...string) result) {
+	u.env["KEYSTORE_PLANS"] = plansFile(t, `{"free": ["year 3/366d"]}`)
+	id, token := u.generate(t, "--plan", "free", "--limit", "long 100/366d")
+	u.stdin = token
+	do("plans")
+	do("generate", "--owner", "carol", "--plan", "unknown")
+	do("lookup", "--cost", "2", "--json")
+	do("lookup", "--peek")
+	do("lookup")
+	do("lookup")
+	do("limits", id)
+	do("limits", id, "--reset", "--json")
+	do("lookup", "--cost", "4")
+	do("lookup", "--plans", plansFile(t, `{}`))
+	do("update", id, "--limit", "long 5/366d", "--no-plan")
+	do("limits", id, "--json")
+	do("usage", id)
+	do("usage", "--owner", "alice", "--by", "hour", "--csv")
+	do("usage", "0000000000000000")
+	do("delete", id)
+	do("limits", id)
+}
+
+// TestUsageAndLimitsBesideServe: what the server lets pass is spent and counted
+// for the tool, and what the tool resets passes at the server.
+func TestUsageAndLimitsBesideServe(t *testing.T) {
+	s := newBesideServe(t)
+	id, token := s.generate(t, "--limit", "year 3/366d")
+	for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
+		require.Equal(t, want, s.verify(t, token))
+	}
+	s.stdin = token
+	require.Equal(t, int(statusRateLimited), s.run("lookup").code)
+	s.must(t, "limits", id, "--reset")
+	s.must(t, "lookup", "--cost", "2")
+	require.Equal(t, http.StatusOK, s.verify(t, token))
+	require.Equal(t, http.StatusTooManyRequests, s.verify(t, token))
+	s.end(syscall.SIGTERM) // which counts what is not counted yet
+	usage := s.must(t, "usage", id, "--json")
+	var sum keystore.Usage
+	for line := range strings.Lines(usage) { // two of them at midnight
+		var u keystore.Usage
+		require.NoError(t, json.Unmarshal([]byte(line), &u))
+		sum = sum.Add(u)
+	}
+	sum.Start = time.Time{}
+	require.Equal(t, keystore.Usage{Allowed: 4, Limited: 2, Cost: 4}, sum)
+	require.Equal(t, usage, s.must(t, "usage", "--owner", "alice", "--json"))
 }
 
 // TestRevocationBesideServeHoldsAtOnce: when revoke has returned, the server

@@ -176,9 +176,11 @@ func TestOutputThatCannotBeWrittenIsAFailure(t *testing.T) {
 	u := newTool(t, newStore(t, nil))
 	id, token := u.generate(t)
 	token2 := filepath.Join(t.TempDir(), "token")
+	u.env["KEYSTORE_PLANS"] = plansFile(t, examplePlans)
 	for _, args := range [][]string{
 		{"get", id}, {"list"}, {"list", "--json"}, {"list", "--limit", "1"}, {"generate", "--owner", "a"}, {"generate", "--owner", "a", "--json"},
-		{"rotate", id, "--grace", "1h"}, {"rotate", id, "--grace", "1h", "--token-file", token2}, {"digests"}, {"version"}, {"purge"}, {"lookup"}, {"update", id, "--name", "x"}, {"revoke", id},
+		{"rotate", id, "--grace", "1h"}, {"rotate", id, "--grace", "1h", "--token-file", token2}, {"digests"}, {"version"}, {"purge"}, {"lookup"}, {"update", id, "--name", "x"},
+		{"limits", id}, {"limits", id, "--json"}, {"usage", id}, {"usage", id, "--csv"}, {"plans"}, {"plans", "--json"}, {"revoke", id},
 	} {
 		var errOut bytes.Buffer
 		code := run(u.ctx, args, system{strings.NewReader(token), brokenPipe{}, &errOut, func(name string) string { return u.env[name] }})

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -61,6 +62,11 @@ func redisNamespace(t *testing.T) string {
 		for _, r := range page {
 			require.NoError(t, b.Delete(context.Background(), r.ID))
 		}
+		later := time.Now().AddDate(2, 0, 0)
+		_, err = b.(backend.Counter).PurgeCounts(context.Background(), later, backend.MaxLimit)
+		require.NoError(t, err)
+		_, err = b.(backend.Meter).PurgeUsage(context.Background(), later, backend.MaxLimit)
+		require.NoError(t, err)
 	})
 	return storeURL
 }

@@ -9,9 +9,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"example.com/keystore"
 )
 
 // openTerminal opens a pseudo-terminal: what is written to user is typed, and
@@ -129,5 +132,46 @@ func TestCopyCountsOnATerminal(t *testing.T) {
 		}
 		require.Regexp(t, `^\rcopied 500 keys, \d+ a second *\r +\r\rcompared 500 keys, \d+ a second *\r +\rend$`, shown())
 		require.NotContains(t, out.String(), "\r")
+	}
+}
+
+// TestUsageOnATerminal has bars of blocks, as long as the terminal is wide.
+func TestUsageOnATerminal(t *testing.T) {
+	u := newTool(t, newStore(t, nil))
+	ks := keystoreOf(t)
+	token, key, err := ks.Generate(t.Context(), keystore.KeyParams{Owner: "alice", Limits: []keystore.Limit{{Name: "year", Requests: 3, Window: 366 * day}}})
+	require.NoError(t, err)
+	for range 4 {
+		_, _ = ks.Lookup(t.Context(), token.Reveal())
+	}
+	require.NoError(t, ks.Close())
+	for _, c := range []struct {
+		columns uint16
+		locale  string
+		want    string // of the bar, a quarter of which is refused
+	}{
+		{200, "en_US.UTF-8", strings.Repeat("█", 45) + strings.Repeat("░", 15)},
+		{87, "en_US.UTF-8", strings.Repeat("█", 30) + strings.Repeat("░", 10)},
+		{87, "C", strings.Repeat("#", 30) + strings.Repeat("-", 10)},
+		{60, "en_US.UTF-8", ""},
+		{0, "C", strings.Repeat("#", 25) + strings.Repeat("-", 8)}, // it does not say
+	} {
+		_, terminal, shown := openTerminal(t)
+		require.NoError(t, unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: c.columns}))
+		u.env["LANG"] = c.locale
+		var errOut bytes.Buffer
+		code := run(t.Context(), []string{"usage", key.ID}, system{nil, terminal, &errOut, func(name string) string { return u.env[name] }})
+		require.Zero(t, code, errOut.String())
+		_, err := terminal.WriteString("end")
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return strings.Contains(shown(), "end") }, soon, time.Millisecond)
+		lines := strings.Split(strings.ReplaceAll(shown(), "\r", ""), "\n")
+		require.Len(t, lines, 4)
+		_, bar, _ := strings.Cut(lines[1], "0     3  ")
+		require.Equal(t, c.want, bar, lines[1])
+		for _, line := range lines {
+			require.True(t, plain(line), "%q", line)
+			require.True(t, c.columns == 0 || utf8.RuneCountInString(line) < int(c.columns), line)
+		}
 	}
 }
