@@ -20,12 +20,15 @@ func BenchmarkRequire(b *testing.B) {
 		name, field string
 		options     *Options
 		require     bool
+		limits      []string
 	}{
-		{"without", "Authorization: Bearer ", nil, false},
-		{"bearer", "Authorization: Bearer ", nil, true},
-		{"header", "X-API-Key: ", nil, true},
-		{"proxied", "Authorization: Bearer ", &Options{TrustedProxies: prefixes("192.0.2.0/24")}, true},
-		{"strip", "Authorization: Bearer ", &Options{StripCredential: true}, true},
+		{"without", "Authorization: Bearer ", nil, false, nil},
+		{"bearer", "Authorization: Bearer ", nil, true, nil},
+		{"header", "X-API-Key: ", nil, true, nil},
+		{"proxied", "Authorization: Bearer ", &Options{TrustedProxies: prefixes("192.0.2.0/24")}, true, nil},
+		{"strip", "Authorization: Bearer ", &Options{StripCredential: true}, true, nil},
+		{"limits", "Authorization: Bearer ", nil, true, []string{"burst 999999999999999/1s", "day 999999999999999/24h"}},
+		{"fields", "Authorization: Bearer ", &Options{RateLimitFields: true}, true, []string{"burst 999999999999999/1s", "day 999999999999999/24h"}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := newService(b, c.options)
@@ -33,7 +36,8 @@ func BenchmarkRequire(b *testing.B) {
 			if c.require {
 				h = s.Require("a")(next)
 			}
-			r := newRequest("/", c.field+s.key("a"), "User-Agent: bench", "Accept: */*", "X-Forwarded-For: 198.51.100.7")
+			token, _ := s.limited("a", c.limits...)
+			r := newRequest("/", c.field+token, "User-Agent: bench", "Accept: */*", "X-Forwarded-For: 198.51.100.7")
 			b.ReportAllocs()
 			for b.Loop() {
 				h.ServeHTTP(&discard{header: http.Header{}}, r)
