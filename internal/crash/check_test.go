@@ -48,6 +48,7 @@ func keystoreAt(t *testing.T, b backend.Backend, now int64) *keystore.Keystore {
 		Now:           func() time.Time { return time.UnixMilli(now) },
 		Retention:     retention,
 		TouchInterval: keystore.Never,
+		UsageInterval: keystore.Never,
 		PurgeInterval: keystore.Never,
 	})
 	require.NoError(t, err)
