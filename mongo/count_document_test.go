@@ -16,12 +16,14 @@ import (
 // of a limit only those are superfluous that were spent in before enough others.
 func FuzzDecodeCounter(f *testing.F) {
 	full := doc("_id", "a", "spends", bson.A{int64(1), int64(2)}, "purge_at", time.UnixMilli(5))
+	ties := doc("_id", "a") // between the last window that is kept and others
 	for i := range uint32(20) {
 		key := windowKey(backend.Window{Name: "day", Length: time.Hour, Start: time.Unix(int64(i)*3600, 0)})
 		full = append(full, doc("n:"+key, int64(i)+1, "t:"+key, bson.Timestamp{T: i / 3, I: i % 2})...)
+		ties = append(ties, doc("n:"+key, int64(1), "t:"+key, bson.Timestamp{T: (i + 1) / 3})...)
 	}
 	for _, doc := range []bson.D{
-		full, doc("_id", "a"), doc("_id", "b"), doc(),
+		full, ties, doc("_id", "a"), doc("_id", "b"), doc(),
 		doc("_id", "a", "n:", 1.0, "t:", bson.Timestamp{}), doc("_id", "a", "n:x", "1"), doc("_id", "a", "spends", doc("a", 1)),
 	} {
 		raw, err := bson.Marshal(doc)
