@@ -69,7 +69,11 @@ func TestReplyOfAFlushIsLost(t *testing.T) {
 		look := request{Do: "look", Now: noon.UnixMilli(), Callers: 7, Each: 1, Tokens: []string{token}}
 		faults := sized([]testserver.Fault{testserver.DropReply, testserver.CutRequest}, // a driver tries for a second
 			[]testserver.Fault{testserver.DropReply, testserver.CutReply, testserver.CutRequest, testserver.CutBefore})
-		want, failed := 0, 0
+		want, failed := 7, 0
+		_, err := w.do(look)
+		require.NoError(t, err)
+		_, err = w.do(request{Do: "usage", ID: id}) // there is something that can be added to
+		require.NoError(t, err)
 		for range sized(1, 10) {
 			for _, fault := range faults {
 				r, err := w.do(look)

@@ -28,8 +28,12 @@ func usage(t *testing.T, f *fleet) {
 		require.Equal(t, map[keystore.Reason]int{"": 50, keystore.ReasonRateLimited: 14}, f.look(t, now, q).by())
 		q.Tokens, q.Callers, q.Costs = []string{otherToken}, 6, []int64{5}
 		require.Equal(t, map[keystore.Reason]int{"": 6}, f.look(t, now, q).by())
-		q.Peek = true // counts as nothing
+		q.Peek = true // counts as nothing, however it ends
 		f.look(t, now, q)
+		q.Tokens = []string{token}
+		require.Equal(t, map[keystore.Reason]int{keystore.ReasonRateLimited: 6}, f.look(t, now, q).by())
+		q.Scope = "orders:write"
+		require.Equal(t, map[keystore.Reason]int{keystore.ReasonMissingScope: 6}, f.look(t, now, q).by())
 		want = append(want, keystore.Usage{Start: hour, Allowed: 50, Limited: 14, MissingScope: 64, Cost: 50})
 		sums = append(sums, keystore.Usage{Start: hour, Allowed: 56, Limited: 14, MissingScope: 64, Cost: 80})
 	}
