@@ -33,11 +33,12 @@ const (
 //
 // The counts of a key are a record of their own beside that of the key, under the
 // same ID. Neither needs the other: Spend does not ask whether there is such a
-// key, and Delete and Purge of the Backend leave counts alone. The driver looks at
-// no clock. Windows are the caller's: the count of a window is that of its name,
-// length and start together, and begins at 0. Which windows are spent in together,
-// and in which order, is open: callers whose clocks differ spend in different
-// windows.
+// key, and Delete and Purge of the Backend leave counts alone. List shows none, and
+// Watch tells of none: a key is spent of far more often than it changes. The driver
+// looks at no clock. Windows are the caller's: the count of a window is that of its
+// name, length and start together, and begins at 0. Which windows are spent in
+// together, and in which order, is open: callers whose clocks differ spend in
+// different windows.
 //
 // The rules of [Backend] on contexts, errors, memory and Close hold here too. All
 // methods are safe for concurrent use, and linearizable per ID.
@@ -47,8 +48,9 @@ type Counter interface {
 	// as they are after it, or, if it is not OK, as they are without it.
 	//
 	// A repeat, with the ID and SpendID of one of the last KeptSpends spends that
-	// were OK, adds nothing and is OK, whatever its Max, so that a reply that was lost costs
-	// nothing. One that was not OK leaves no trace.
+	// were OK, adds nothing and is OK, whatever its Max, so that a reply that was
+	// lost costs nothing. A spend that was not OK leaves no trace: its SpendID is no
+	// repeat, and its windows push none out of what is remembered.
 	//
 	// Of each name and length at least the KeptWindows windows that were last spent
 	// in are remembered. Others may be forgotten, and would begin at 0 again: that
@@ -101,20 +103,21 @@ type Spent struct {
 // and day. It is optional: without it keystore counts no usage.
 //
 // A tally is a set of named counts of one subject on one day. The driver knows no
-// meaning of subjects and names, and looks at no clock.
+// meaning of subjects and names, and looks at no clock. Records and counts are of
+// no matter to tallies, nor tallies to them: only PurgeUsage forgets one.
 //
 // The rules of [Backend] on contexts, errors, memory and Close hold here too. All
 // methods are safe for concurrent use.
 type Meter interface {
 	// AddUsage adds to tallies, each atomically, and makes those that are missing.
 	// PurgeAt takes the place of an earlier one. An addition that has the AddID of
-	// one of the last KeptAdditions that this tally got adds nothing. It may work in
-	// chunks: after an error some took effect, and repeating is safe. No two
-	// additions of a call have the same Subject and Day.
+	// one of the last KeptAdditions that this tally got adds nothing; whether its
+	// PurgeAt counts is open. It may work in chunks: after an error some took effect,
+	// and repeating is safe. No two additions of a call have the same Subject and Day.
 	AddUsage(ctx context.Context, additions []Addition) error
 
 	// Usage returns the tallies of the subject whose day is in [from, to), ascending
-	// by day. The two are at most 366 days apart.
+	// by day. The two are at most 366 days apart, and need not be midnights.
 	Usage(ctx context.Context, subject string, from, to time.Time) ([]Tally, error)
 
 	// PurgeUsage forgets at most limit tallies whose PurgeAt is set and not after
