@@ -29,7 +29,7 @@ func TestPage(t *testing.T) {
 	// A process of the page that outlives a failure would keep ports and this folder.
 	script := "set -e\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"
 	blocks := strings.Split(string(page), "```sh\n")[1:]
-	require.Len(t, blocks, 4)
+	require.Len(t, blocks, 5)
 	for _, block := range blocks {
 		commands, _, ended := strings.Cut(block, "```\n")
 		require.True(t, ended)
@@ -66,6 +66,7 @@ func TestPage(t *testing.T) {
 		"HTTP/1.1 401 Unauthorized\r\n", `ww-Authenticate: Bearer realm="keystore"`,
 		"GET /orders/1, 0 bytes of body\nkey ", " of alice\nscopes: orders:read\n",
 		"HTTP/1.1 403 Forbidden\r\n", `error="insufficient_scope"`,
+		`RateLimit: "day";r=1;t=`, `RateLimit: "day";r=0;t=`, `RateLimit-Policy: "day";q=2;w=86400`, "HTTP/1.1 429 Too Many Requests\r\n", "\r\nRetry-After: ",
 	} {
 		assert.Contains(t, string(out), want)
 	}
