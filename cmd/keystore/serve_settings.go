@@ -33,7 +33,7 @@ func addServeFlags(flags *pflag.FlagSet) {
 	flags.String("cache-ttl", "", "`duration` after which a change elsewhere is seen at the latest; default 5s")
 	flags.String("stale-if-unavailable", "", "`duration` for which a key goes on being accepted beyond --cache-ttl while the store fails; default none")
 	flags.Bool("limits-open", false, "let keys pass whose limits cannot be counted while the store fails")
-	flags.Bool("rate-limit-fields", false, "send RateLimit and RateLimit-Policy also where a key passes")
+	flags.Bool("rate-limit-fields", false, "send RateLimit and RateLimit-Policy also where /verify lets a key pass")
 	flags.Bool("legacy-rate-limit-fields", false, "send X-RateLimit-* wherever these are sent")
 	flags.String("log-format", "", "`format` of the log: text or json; default text, with --json json")
 	flags.String("log-level", "", "`level` of the log: debug, info, warn or error; default info")

@@ -35,7 +35,7 @@ type Config struct {
 	ShutdownTimeout time.Duration  // for requests under way at the end; default 10 s
 	LogRequests     bool           // a line a request at level info instead of debug
 
-	RateLimitFields       bool // RateLimit and RateLimit-Policy also on answers to keys that pass
+	RateLimitFields       bool // RateLimit and RateLimit-Policy also where Verify lets a key pass
 	LegacyRateLimitFields bool // X-RateLimit-* wherever these are
 
 	Version string       // of the program, for /metrics
