@@ -24,8 +24,8 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 		return backend.Spent{}, refused(err)
 	}
 	front := frontOf(s.Windows)
-	args := make([]any, 0, 5+len(s.Windows))
-	args = append(args, s.ID, bytesOf(s.SpendID), s.Cost, front.pattern(), front.format())
+	args := make([]any, 0, 4+len(s.Windows))
+	args = append(args, bytesOf(s.SpendID), s.Cost, front.pattern(), front.format())
 	for _, w := range s.Windows {
 		args = append(args, w.Max)
 	}
@@ -65,6 +65,14 @@ func windowName(w backend.Window) string {
 	text = append(append(text, w.Name...), '/')
 	text = append(strconv.AppendInt(text, int64(w.Length/time.Second), 10), ',')
 	return string(strconv.AppendInt(text, w.Start.Unix(), 10))
+}
+
+func isWindowName(name string) bool {
+	kind, start, _ := strings.Cut(name, ",")
+	limit, length, _ := strings.Cut(kind, "/")
+	_, timed := decimal(start)
+	_, long := decimal(length)
+	return limit != "" && long && timed
 }
 
 // pattern and format are those of Lua's string library, for the end of the last of
@@ -119,6 +127,11 @@ func (b *Backend) Counts(ctx context.Context, id string, windows []backend.Windo
 		all, err := unpack(value)
 		if err != nil {
 			return nil, fmt.Errorf("redis: the counts of the key are %w", err)
+		}
+		for name := range all {
+			if !isWindowName(name) {
+				return nil, fmt.Errorf("redis: the counts of the key are %w", errPacked)
+			}
 		}
 		counts := make([]int64, len(windows))
 		for i, w := range windows {

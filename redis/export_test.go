@@ -12,12 +12,12 @@ func Client(b *Backend) goredis.UniversalClient { return b.client }
 
 func RecordKey(b *Backend, id string) string { return b.names.key(id) }
 
-type ShardNames struct{ Record, IDs, Owners, Purge string }
+type ShardNames struct{ Record, IDs, Owners, Purge, Counts, Ends, Tallies, TallyAt string }
 
 func Names(namespace string) []ShardNames {
 	var all []ShardNames
 	for _, s := range newLayout(namespace).shards {
-		all = append(all, ShardNames{s.record, s.ids, s.owners, s.purge})
+		all = append(all, ShardNames{s.record, s.ids, s.owners, s.purge, s.counts, s.ends, s.tallies, s.tallyAt})
 	}
 	return all
 }

@@ -30,6 +30,10 @@ func TestTagsOfTheDefaultNamespace(t *testing.T) {
 		require.Equal(t, fmt.Sprintf("{keystore:%d}:a", tagsOfKeystore[n]), s.IDs)
 		require.Equal(t, fmt.Sprintf("{keystore:%d}:o", tagsOfKeystore[n]), s.Owners)
 		require.Equal(t, fmt.Sprintf("{keystore:%d}:p", tagsOfKeystore[n]), s.Purge)
+		require.Equal(t, fmt.Sprintf("{keystore:%d}:c:", tagsOfKeystore[n]), s.Counts)
+		require.Equal(t, fmt.Sprintf("{keystore:%d}:ce", tagsOfKeystore[n]), s.Ends)
+		require.Equal(t, fmt.Sprintf("{keystore:%d}:u:", tagsOfKeystore[n]), s.Tallies)
+		require.Equal(t, fmt.Sprintf("{keystore:%d}:up", tagsOfKeystore[n]), s.TallyAt)
 	}
 	require.Equal(t, "keystore:changes", redis.Channel("keystore"))
 	// Where three ids are, worked out by other means: CRC-32 (IEEE) of "abc" is 352441c2.

@@ -25,6 +25,15 @@ func TestReplicaRefusesChanges(t *testing.T) {
 		},
 		"Delete":              func() error { return b.Delete(testContext(t), "there") },
 		"Delete of an absent": func() error { return b.Delete(testContext(t), "absent") },
+		"Spend": func() error {
+			_, err := b.Spend(testContext(t), spendOf("there", 1, 1))
+			return err
+		},
+		"Spend that would be denied": func() error {
+			_, err := b.Spend(testContext(t), spendOf("there", 1, 11))
+			return err
+		},
+		"ResetCounts of none": func() error { return b.ResetCounts(testContext(t), "absent") },
 	} {
 		err := change()
 		require.ErrorContains(t, err, "READONLY", name)

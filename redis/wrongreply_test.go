@@ -99,7 +99,7 @@ func TestRepliesOfAnotherForm(t *testing.T) {
 				err := m.call(ctx)
 				cancel()
 				switch m.name {
-				case "Create", "Update", "Delete":
+				case "Create", "Update", "Delete", "Spend", "ResetCounts":
 					unknown(t, err)
 				case "Get":
 					if err == nil { // what is no record is a damaged one
@@ -108,7 +108,13 @@ func TestRepliesOfAnotherForm(t *testing.T) {
 						require.Equal(t, backend.Record{ID: "there"}, r)
 					}
 				case "Touch": // does not look at replies but for errors
-				case "List", "Purge":
+				case "Counts", "Usage":
+					require.Error(t, err, m.name)
+				case "AddUsage":
+					if name != "a number" { // of tallies that are damaged
+						require.Error(t, err, m.name)
+					}
+				case "List", "Purge", "PurgeCounts", "PurgeUsage":
 					if name != "nothing in a list" {
 						require.Error(t, err, m.name)
 					}
