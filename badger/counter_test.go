@@ -288,9 +288,11 @@ func TestCountsInBackups(t *testing.T) {
 	require.NoError(t, badger.CheckBackup(bytes.NewReader(backup)))
 
 	to := openMemory(t)
-	spend(t, to, "id", 1, 1, window("second", time.Second, 0))
+	spend(t, to, "id", 1, 1, window("second", time.Second, 1<<30))
 	assert.ErrorIs(t, to.Restore(bytes.NewReader(backup)), badger.ErrNotEmpty)
-	require.Equal(t, 1, purgeCounts(t, to, 1<<40, 10)) // the index is worked off up to there
+	addUsage(t, to, addition("k", 0, 1, time.Unix(1<<30, 0)))
+	require.Equal(t, 1, purgeCounts(t, to, 1<<40, 10)) // the indexes are worked off up to there
+	require.Equal(t, 1, purgeUsage(t, to, 1<<50, 10))
 	require.NoError(t, to.Restore(bytes.NewReader(backup)))
 	assertConsistent(t, to)
 	assert.Equal(t, backup, backupOf(t, to))
@@ -298,6 +300,7 @@ func TestCountsInBackups(t *testing.T) {
 	assert.Equal(t, usageOf(t, from, "kid-3"), usageOf(t, to, "kid-3"))
 	assert.True(t, spend(t, to, "id-0003", 183, 1000, day).OK, "a repeat of the last spend before the backup")
 	assert.Equal(t, 20, purgeCounts(t, to, 1<<40, 100))
+	assert.NotZero(t, purgeUsage(t, to, 1<<50, 100))
 }
 
 // While a restore is not finished, nothing is counted.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/envelope"
@@ -114,6 +113,13 @@ var errInvalidID = errors.New("badger: the id is not 1 to 64 of [0-9A-Za-z_-]")
 
 // validID keeps to the grammar of backend.Record.ID.
 func validID(id string) bool {
-	const allowed = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
-	return id != "" && len(id) <= backend.MaxIDLen && strings.Trim(id, allowed) == ""
+	if id == "" || len(id) > backend.MaxIDLen {
+		return false
+	}
+	for i := range len(id) {
+		if c := id[i]; !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
 }
