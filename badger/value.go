@@ -51,11 +51,15 @@ func hasID(ids []byte, id uint64) bool {
 	return false
 }
 
-// withID returns id and the first of ids, at most limit in all. It leaves ids alone.
+// withID puts id in front of ids, of which the last goes if they are limit already.
+// It works in place if it can.
 func withID(ids []byte, id uint64, limit int) []byte {
-	kept := ids[:min(len(ids), (limit-1)*idLen)]
-	all := binary.BigEndian.AppendUint64(make([]byte, 0, idLen+len(kept)), id)
-	return append(all, kept...)
+	if len(ids) < limit*idLen {
+		ids = append(ids, make([]byte, idLen)...)
+	}
+	copy(ids[idLen:], ids)
+	binary.BigEndian.PutUint64(ids, id)
+	return ids
 }
 
 // reader takes a value apart. After its first failure it returns nothing more.
