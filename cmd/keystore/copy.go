@@ -25,7 +25,8 @@ func (a *app) copy() *cobra.Command {
 		`Copies all keys of one store to another, whatever holds them; tokens go on working.
 TO may hold keys and be in use: what is newer there stays, nothing is deleted, and
 no revocation is undone. Run it again to go on after an interruption, or to fetch
-what has changed since. See docs/cli.md before you move a store that is in use.
+what has changed since. What was spent of limits, and usage, stays in FROM. See
+docs/cli.md before you move a store that is in use.
 
 Other users of the machine can read arguments. URLs with passwords belong in
 KEYSTORE_COPY_FROM and KEYSTORE_COPY_TO, with no arguments then.`,

@@ -47,14 +47,14 @@ func (a *app) addCompletion(root *cobra.Command) {
 				shell.Args = noArguments
 			}
 		}
-		c.LocalFlags().VisitAll(func(f *pflag.Flag) { completeFlag(c, f) })
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) { a.completeFlag(c, f) })
 	}
-	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { completeFlag(root, f) })
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { a.completeFlag(root, f) })
 }
 
 // completeFlag says what a flag's value completes to: files where it names one,
 // the words that it knows, else nothing.
-func completeFlag(cmd *cobra.Command, f *pflag.Flag) {
+func (a *app) completeFlag(cmd *cobra.Command, f *pflag.Flag) {
 	complete := cobra.NoFileCompletions
 	switch {
 	case strings.HasSuffix(f.Name, "-file"), f.Name == "plans", f.Value.Type() == "bool":
@@ -63,6 +63,8 @@ func completeFlag(cmd *cobra.Command, f *pflag.Flag) {
 		complete = cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp)
 	case f.Name == "hash":
 		complete = cobra.FixedCompletions(hashSchemes, cobra.ShellCompDirectiveNoFileComp)
+	case f.Name == "plan":
+		complete = a.completePlan
 	case f.Name == "by":
 		complete = cobra.FixedCompletions([]string{"day", "hour"}, cobra.ShellCompDirectiveNoFileComp)
 	case f.Name == "store":

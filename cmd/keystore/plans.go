@@ -45,6 +45,12 @@ func (a *app) checkPlan(name string) error {
 	return err
 }
 
+// completePlan gives the plans of the file.
+func (a *app) completePlan(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	plans, _ := a.plans() // nobody hears of errors
+	return slices.Sorted(maps.Keys(plans)), cobra.ShellCompDirectiveNoFileComp
+}
+
 // planView is a plan as --json prints it.
 type planView struct {
 	Name   string          `json:"name"`
@@ -134,8 +140,8 @@ func parsePlans(text []byte) (map[string][]keystore.Limit, error) {
 
 // checkJSON returns an error unless text is one value in JSON.
 func checkJSON(text []byte) error {
-	var any json.RawMessage
-	err := json.Unmarshal(text, &any)
+	var value json.RawMessage
+	err := json.Unmarshal(text, &value)
 	var wrong *json.SyntaxError
 	switch {
 	case errors.As(err, &wrong):

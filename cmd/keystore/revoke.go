@@ -51,8 +51,8 @@ func (a *app) printDone(name string, n int, err error) error {
 }
 
 func (a *app) delete() *cobra.Command {
-	return a.command("delete ID", "Remove a key and every trace of it",
-		"Removes a key and every trace of it. After an incident, revoke instead: it leaves a\nrecord that says so.",
+	return a.command("delete ID", "Remove a key and every trace of it but its usage",
+		"Removes a key and every trace of it but its usage. After an incident, revoke\ninstead: it leaves a record that says so.",
 		"  keystore delete 0000000000000000",
 		oneArgument("the id of a key"), func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd, mustExist, func(ctx context.Context, ks *keystore.Keystore) error {

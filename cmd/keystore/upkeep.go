@@ -14,8 +14,9 @@ import (
 
 func (a *app) purge() *cobra.Command {
 	return a.command("purge", "Delete the keys whose retention has passed",
-		`Deletes the keys that were revoked or expired longer than their retention ago. The
-retention was fixed when the key was last written: see --retention.`,
+		`Deletes the keys that were revoked or expired longer than their retention ago, and
+says how many. The retention was fixed when the key was last written: see --retention.
+Counts of windows that have ended, and usage past its retention, go with them.`,
 		"  keystore purge", noArguments, func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd, mustExist, func(ctx context.Context, ks *keystore.Keystore) error {
 				n, err := ks.Purge(ctx)
