@@ -35,15 +35,7 @@ func TestMemory(t *testing.T) {
 			Data: make([]byte, 260), PurgeAt: time.UnixMilli(1_893_456_000_000 + int64(i)), Revision: 1,
 		}
 	}
-	used := func() int {
-		info, err := admin.Info(ctx, "memory").Result()
-		require.NoError(t, err)
-		_, after, found := strings.Cut(info, "used_memory:")
-		require.True(t, found)
-		n, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(after, "\r", 2)[0]))
-		require.NoError(t, err)
-		return n
-	}
+	used := func() int { return usedMemory(t, admin) }
 	perKey := func(bytes int) int { return (bytes + keys/2) / keys }
 	empty := func() int {
 		require.NoError(t, admin.FlushAll(ctx).Err())
@@ -92,5 +84,72 @@ func TestMemory(t *testing.T) {
 		t.Logf("%d keys, %d per owner: bare %d B per key; all %d B, %+d: ids %d, owners %d, purge times %d, rest %d",
 			keys, keysPerOwner, bare, all, all-bare, ids, owners, purge, all-bare-ids-owners-purge)
 		require.LessOrEqual(t, all-bare, goal)
+	}
+}
+
+func usedMemory(t *testing.T, admin *goredis.Client) int {
+	t.Helper()
+	info, err := admin.Info(testContext(t), "memory").Result()
+	require.NoError(t, err)
+	_, after, found := strings.Cut(info, "used_memory:")
+	require.True(t, found)
+	n, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(after, "\r", 2)[0]))
+	require.NoError(t, err)
+	return n
+}
+
+// TestMemoryOfCountsAndTallies measures what the counts of a key take, with two limits,
+// and what a tally takes, after the first spend or addition and when as many are
+// remembered as ever are.
+func TestMemoryOfCountsAndTallies(t *testing.T) {
+	t.Parallel()
+	const keys = 25_000
+	server := testserver.StartRedis(t, "appendonly no")
+	admin := server.Client()
+	ctx := testContext(t)
+	b := openURL(t, server.URL())
+	first := spendOf("first", 1, 1)
+	spend(t, b, first)
+	for i := range uint64(70) {
+		s := backend.Spend{ID: "full", SpendID: i, Cost: 1000, Windows: twoLimits(noon.Add(time.Duration(i) * 24 * time.Hour))}
+		spend(t, b, s)
+		addUsage(t, b, addition("first", 1, 1))
+		a := addition("full", i, 10_000)
+		a.Counts = map[string]int64{fmt.Sprintf("%02da", i%24): 10_000}
+		addUsage(t, b, a)
+	}
+	names := redis.Names("keystore")
+	value := func(key string) string { return admin.Get(ctx, key).Val() }
+	for _, c := range []struct {
+		what, value, key, times string
+		goal                    int
+	}{
+		{"counts after one spend", value(countsKey("first")), "%[1]s", "ends", 340},
+		{"counts, all remembered", value(countsKey("full")), "%[1]s", "ends", 1100},
+		{"tallies after one addition", value(namesOf("first").Tallies + "20487:first"), "20487:k%[1]s", "tallyAt", 340},
+		{"tallies, all remembered", value(namesOf("full").Tallies + "20487:full"), "20487:k%[1]s", "tallyAt", 900},
+	} {
+		require.NotEmpty(t, c.value)
+		require.NoError(t, admin.FlushAll(ctx).Err())
+		begin := usedMemory(t, admin)
+		for i := 0; i < keys; i += 1000 {
+			_, err := admin.Pipelined(ctx, func(p goredis.Pipeliner) error {
+				for j := i; j < i+1000; j++ {
+					id := fmt.Sprintf("0GzUvJ2M%08d", j)
+					n := names[redis.ShardOf(id)]
+					member, prefix, times := fmt.Sprintf(c.key, id), n.Counts, n.Ends
+					if c.times == "tallyAt" {
+						prefix, times = n.Tallies, n.TallyAt
+					}
+					p.Set(ctx, prefix+member, c.value, 0)
+					p.ZAdd(ctx, times, goredis.Z{Score: 1_770_000_000 + float64(j), Member: member})
+				}
+				return nil
+			})
+			require.NoError(t, err)
+		}
+		each := (usedMemory(t, admin) - begin + keys/2) / keys
+		t.Logf("%s: %d B each, of which %d are the value", c.what, each, len(c.value))
+		require.LessOrEqual(t, each, c.goal, c.what)
 	}
 }
