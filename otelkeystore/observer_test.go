@@ -26,6 +26,8 @@ func TestSpansOfALookup(t *testing.T) {
 	ks := c.keystore(nil, keystore.Options{})
 	token, key, err := ks.Generate(t.Context(), keystore.KeyParams{Owner: "alice"})
 	require.NoError(t, err)
+	// Its beginning empties the cache.
+	require.Eventually(t, func() bool { return ks.Stats().Watch == keystore.WatchActive }, 10*time.Second, time.Millisecond)
 	c.taken()
 
 	ctx, request := c.traces.Tracer("test").Start(t.Context(), "request")
