@@ -22,7 +22,6 @@ import (
 	"example.com/keystore/badger"
 	"example.com/keystore/conformance"
 	_ "example.com/keystore/mongo" // registers mongodb:// and mongodb+srv://
-	_ "example.com/keystore/redis" // registers redis:// and its variants
 )
 
 // TestLive tests a deployment of the reader's, such as a managed service, before
@@ -31,8 +30,8 @@ import (
 //	KEYSTORE_URL=redis://user:password@host:6379/0 go test -count=1 ./conformance -run Live -v
 //
 // Each check has a store of its own, of fewer than 300 records: a namespace
-// (Redis), collection (MongoDB) or folder (Badger) whose name begins with
-// "conformance-". It is removed when the check ends, also if that fails; only a
+// (Redis), collection with those beside it (MongoDB) or folder (Badger) whose name
+// begins with "conformance-". It is removed when the check ends, also if that fails; only a
 // test that is killed leaves one behind. A namespace or collection in the URL
 // is replaced, and what the deployment holds is neither read nor changed.
 //
@@ -64,11 +63,12 @@ func live(t *testing.T, rawURL string) conformance.Opener {
 	case scheme == "badger":
 		return liveBadger(t, rawURL, run)
 	case strings.HasPrefix(scheme, "redis"):
-		return liveServer(rawURL, "namespace", run, empty)
+		return liveRedis(rawURL, run)
 	case strings.HasPrefix(scheme, "mongodb"):
 		db := database(t, rawURL)
 		return liveServer(rawURL, "collection", run, func(ctx context.Context, _, name string) error {
-			return db.Collection(name).Drop(ctx)
+			drop := func(suffix string) error { return db.Collection(name + suffix).Drop(ctx) }
+			return errors.Join(drop(""), drop(".counts"), drop(".usage"))
 		})
 	case scheme == "memory":
 		t.Fatal("each opening of memory:// makes a store of its own, so no URL can be tested; TestMemory tests the package")
@@ -114,26 +114,6 @@ func withParameter(rawURL, name, value string) string {
 		}
 	}
 	return base + "?" + set
-}
-
-// empty removes a store in Redis, of which nothing is left without records.
-func empty(ctx context.Context, storeURL, _ string) error {
-	b, err := backend.Open(ctx, storeURL, nil)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	for {
-		page, err := b.List(ctx, backend.ListOptions{Limit: backend.MaxLimit})
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, r := range page {
-			if err := b.Delete(ctx, r.ID); err != nil {
-				return err
-			}
-		}
-	}
 }
 
 // database is the one that the URL names, or the driver's default.
