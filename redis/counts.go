@@ -24,8 +24,7 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 		return backend.Spent{}, refused(err)
 	}
 	front := frontOf(s.Windows)
-	args := make([]any, 0, 4+len(s.Windows))
-	args = append(args, bytesOf(s.SpendID), s.Cost, front.pattern(), front.format())
+	args := append(make([]any, 0, 4+len(s.Windows)), bytesOf(s.SpendID), s.Cost, front.pattern, front.format)
 	for _, w := range s.Windows {
 		args = append(args, w.Max)
 	}
@@ -36,7 +35,7 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 		keys:   []string{names.counts + s.ID, names.ends},
 		args:   args,
 	}, func(reply any, doubt error) (err error) {
-		spent, err = front.spent(reply, doubt)
+		spent, err = front.spent(reply, len(s.Windows), doubt)
 		return err
 	})
 	if err != nil {
@@ -45,47 +44,32 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	return spent, nil
 }
 
-// front is what counts begin with whose last spend was in some windows: each is
-// ";day/86400,1700006400=" here, and its count follows. As long as spends are in
-// the same windows, which is the rule, a script finds and replaces all that it needs
-// at once.
-type front []string
+// front is what counts begin with whose last spend was in some windows, as a pattern
+// and as a format of Lua's string library: the end of the last of all windows, then
+// ";day/86400,1700006400=12" of each of these. As long as spends are in the same
+// windows, which is the rule, the script finds and replaces all that it needs at once.
+type front struct{ pattern, format string }
 
 func frontOf(windows []backend.Window) front {
-	f := make(front, len(windows))
-	for i, w := range windows {
-		f[i] = ";" + windowName(w) + "="
+	pattern := append(make([]byte, 0, 16+64*len(windows)), "^\x01(%d+)"...)
+	format := append(make([]byte, 0, 16+64*len(windows)), "\x01%s"...)
+	for _, w := range windows {
+		begin := len(format)
+		format = append(appendWindow(append(format, ';'), w), '=')
+		for _, c := range format[begin:] {
+			if c == '-' {
+				pattern = append(pattern, '%')
+			}
+			pattern = append(pattern, c)
+		}
+		format, pattern = append(format, "%.0f"...), append(pattern, "(%d+)"...)
 	}
-	return f
+	return front{string(append(pattern, ';')), string(format)}
 }
 
-// windowName tells one window of a key from another.
-func windowName(w backend.Window) string {
-	text := make([]byte, 0, 64)
-	text = append(append(text, w.Name...), '/')
-	text = append(strconv.AppendInt(text, int64(w.Length/time.Second), 10), ',')
-	return string(strconv.AppendInt(text, w.Start.Unix(), 10))
-}
-
-func isWindowName(name string) bool {
-	kind, start, _ := strings.Cut(name, ",")
-	limit, length, _ := strings.Cut(kind, "/")
-	_, timed := decimal(start)
-	_, long := decimal(length)
-	return limit != "" && long && timed
-}
-
-// pattern and format are those of Lua's string library, for the end of the last of
-// all windows and the counts.
-func (f front) pattern() string {
-	return "^\x01(%d+)" + strings.ReplaceAll(strings.Join(f, "(%d+)"), "-", "%-") + "(%d+);"
-}
-
-func (f front) format() string { return "\x01%s" + strings.Join(f, "%.0f") + "%.0f" }
-
-// spent makes the answer of a reply, whatever became of earlier attempts: the script
-// knows them by their id.
-func (f front) spent(reply any, doubt error) (backend.Spent, error) {
+// spent makes the answer of a reply of the format, with 1 or 0 before it, whatever
+// became of earlier attempts: the script knows them by their id.
+func (f front) spent(reply any, windows int, doubt error) (backend.Spent, error) {
 	text, _ := reply.(string)
 	switch {
 	case text == "damaged" && doubt != nil:
@@ -95,14 +79,17 @@ func (f front) spent(reply any, doubt error) (backend.Spent, error) {
 	case !strings.HasPrefix(text, "0\x01") && !strings.HasPrefix(text, "1\x01"):
 		return backend.Spent{}, errReply
 	}
+	counts := make([]int64, windows)
+	_, format, _ := strings.Cut(f.format, ";")
 	_, rest, _ := strings.Cut(text, ";")
-	counts := make([]int64, len(f))
-	for i, window := range f {
-		var entry string
+	for i := range counts {
+		var window, entry string
+		window, format, _ = strings.Cut(format, "%.0f")
+		window = strings.TrimPrefix(window, ";")
 		entry, rest, _ = strings.Cut(rest, ";")
-		digits, found := strings.CutPrefix(entry, window[1:])
+		digits, asked := strings.CutPrefix(entry, window)
 		count, ok := decimal(digits)
-		if !found || !ok {
+		if !asked || !ok {
 			return backend.Spent{}, errReply
 		}
 		counts[i] = count
@@ -111,6 +98,21 @@ func (f front) spent(reply any, doubt error) (backend.Spent, error) {
 		return backend.Spent{}, errReply
 	}
 	return backend.Spent{OK: text[0] == '1', Counts: counts}, nil
+}
+
+// appendWindow appends what tells one window of a key from another.
+func appendWindow(text []byte, w backend.Window) []byte {
+	text = append(append(text, w.Name...), '/')
+	text = append(strconv.AppendInt(text, int64(w.Length/time.Second), 10), ',')
+	return strconv.AppendInt(text, w.Start.Unix(), 10)
+}
+
+func isWindow(name string) bool {
+	kind, start, _ := strings.Cut(name, ",")
+	limit, length, _ := strings.Cut(kind, "/")
+	_, timed := decimal(start)
+	_, long := decimal(length)
+	return limit != "" && long && timed
 }
 
 // Counts implements [backend.Counter].
@@ -129,13 +131,13 @@ func (b *Backend) Counts(ctx context.Context, id string, windows []backend.Windo
 			return nil, fmt.Errorf("redis: the counts of the key are %w", err)
 		}
 		for name := range all {
-			if !isWindowName(name) {
+			if !isWindow(name) {
 				return nil, fmt.Errorf("redis: the counts of the key are %w", errPacked)
 			}
 		}
 		counts := make([]int64, len(windows))
 		for i, w := range windows {
-			counts[i] = all[windowName(w)]
+			counts[i] = all[string(appendWindow(nil, w))]
 		}
 		return counts, nil
 	})

@@ -3,6 +3,7 @@ package redis
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -41,16 +42,19 @@ func FuzzSpent(f *testing.F) {
 	for _, seed := range []string{"", "1", "damaged", "1\x015;a/1,2=3;b-/4,5=6", "0\x015;a/1,2=3;b-/4,5=6", "1\x01;a/1,2=3;b-/4,5=6;", "1\x01;a/1,2=3", "1\x01;a/1,2=3;a/1,2=3", "2\x01;a/1,2=3;b-/4,5=6", "1\x01;a/1,2=;b-/4,5=-6"} {
 		f.Add(seed)
 	}
-	asked := front{";a/1,2=", ";b-/4,5="}
+	windows := []backend.Window{
+		{Name: "a", Length: time.Second, Start: time.Unix(2, 0)}, {Name: "b-", Length: 4 * time.Second, Start: time.Unix(5, 0)},
+	}
+	asked := frontOf(windows)
 	f.Fuzz(func(t *testing.T, reply string) {
-		spent, err := asked.spent(reply, nil)
+		spent, err := asked.spent(reply, 2, nil)
 		if err != nil {
 			require.Equal(t, backend.Spent{}, spent)
 			return
 		}
 		require.Len(t, spent.Counts, 2)
 		require.Equal(t, spent.OK, reply[0] == '1')
-		for i, w := range asked {
+		for i, w := range []string{";a/1,2=", ";b-/4,5="} {
 			require.Contains(t, reply, w)
 			require.True(t, spent.Counts[i] >= 0 && spent.Counts[i] <= maxExact)
 		}
