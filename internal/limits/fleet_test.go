@@ -152,7 +152,7 @@ func TestFleet(t *testing.T) {
 				{"plans", plans},
 				{"usage", usage},
 			} {
-				if f.store.slow && !long() && test.name != "windows" {
+				if f.store.few && !long() && test.name != "windows" {
 					continue
 				}
 				t.Run(test.name, func(t *testing.T) { test.run(t, f) })

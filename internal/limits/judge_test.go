@@ -2,6 +2,7 @@ package limits
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,10 +59,20 @@ func (a answers) require(t *testing.T, e expected) {
 	require.NoError(t, a.judge(e))
 }
 
+// stall is how long a lookup may take without being suspected to have spent twice: a
+// driver asks again when it has waited for half a second. A repeat is told what is
+// left by then, and one that comes after more than backend.KeptSpends others counts
+// again.
+const stall = 400 * time.Millisecond
+
 func (a answers) judge(e expected) error {
-	rests := make(map[int64]bool)
+	var rests []int64
+	stalled := 0
 	for _, one := range a {
 		s := one.limit(e.limit)
+		if one.Took > stall {
+			stalled++
+		}
 		switch {
 		case one.Wrong != "":
 			return fmt.Errorf("an answer that is never right: %s", one.Wrong)
@@ -71,10 +82,8 @@ func (a answers) judge(e expected) error {
 			return fmt.Errorf("refused for another reason: %+v", one)
 		case s.Reset != e.reset.UnixMilli():
 			return fmt.Errorf("the window ends at %v, and not at %v: %+v", time.UnixMilli(s.Reset).UTC(), e.reset, one)
-		case one.passed() && rests[s.Remaining]:
-			return fmt.Errorf("two that passed were told that %d are left", s.Remaining)
 		case one.passed():
-			rests[s.Remaining] = true
+			rests = append(rests, s.Remaining)
 		case s.Remaining != 0:
 			return fmt.Errorf("refused with %d left: %+v", s.Remaining, one)
 		case one.RetryAfter != e.reset.Sub(e.now):
@@ -83,12 +92,13 @@ func (a answers) judge(e expected) error {
 			return fmt.Errorf("refused for %v, and not for %s alone", one.Exceeded, e.limit)
 		}
 	}
-	if len(rests) != e.passes {
-		return fmt.Errorf("%d of %d passed, and not %d", len(rests), len(a), e.passes)
+	if len(rests) > e.passes || len(rests) < e.passes-stalled {
+		return fmt.Errorf("%d of %d passed, and not %d (%d took long)", len(rests), len(a), e.passes, stalled)
 	}
-	for i := range e.passes {
-		if rest := e.left - 1 - int64(i); !rests[rest] {
-			return fmt.Errorf("nobody was told that %d are left", rest)
+	slices.Sort(rests)
+	for i, rest := range slices.Backward(rests) {
+		if due := e.left - int64(len(rests)-i); rest > due || rest < due && stalled == 0 {
+			return fmt.Errorf("%d left was told, and not %d, in %v (%d took long)", rest, due, rests, stalled)
 		}
 	}
 	return nil

@@ -48,7 +48,7 @@ func eachLossy(t *testing.T, test func(t *testing.T, l lossy)) {
 
 // behind has workers reach a store by the line; the test goes there directly.
 func behind(direct store, line *testserver.Proxy, url string, spends func([]byte) bool) lossy {
-	direct.url = url
+	direct.url = byURL(url).url
 	return lossy{store: direct, line: line, spends: spends}
 }
 
@@ -70,7 +70,7 @@ func lossyFerretDB(t *testing.T) lossy {
 	server := testserver.StartFerretDB(t)
 	line := testserver.StartProxy(t, server.Addr())
 	l := behind(byURL(server.URL()), line, "mongodb://"+line.Addr()+"/", mongoWrite)
-	l.slow = true
+	l.few = true
 	return l
 }
 

@@ -1,12 +1,14 @@
 package limits
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"example.com/keystore"
+	"example.com/keystore/backend"
 	"example.com/keystore/internal/socket"
 	"example.com/keystore/internal/testserver"
 )
@@ -33,8 +35,9 @@ func mortalFolder(t *testing.T) mortal {
 	folder := shortFolder(t)
 	server := startServer(t, folder)
 	t.Cleanup(func() { server.end(t) }) // after the workers
+	url := socket.URL(socketIn(folder))
 	return mortal{
-		byURL(socket.URL(socketIn(folder))),
+		store{url: url, open: func(ctx context.Context) (backend.Backend, error) { return backend.Open(ctx, url, nil) }},
 		func() { server.kill() },
 		func() { server = startServer(t, folder) },
 	}
@@ -144,7 +147,7 @@ func (f *fleet) await(t *testing.T, what string, holds func(before, now seen) bo
 func TestSilentStore(t *testing.T) {
 	t.Parallel()
 	l := lossyRedis(t)
-	w := &worker{open: byURL(l.url).open}
+	w := &worker{open: func(ctx context.Context) (backend.Backend, error) { return backend.Open(ctx, l.url, nil) }}
 	t.Cleanup(func() { require.NoError(t, w.close()) })
 	f := startFleet(t, store{open: l.open, near: workers}, settings{})
 	_, token := f.limited(t, limit("hour", 100, time.Hour))

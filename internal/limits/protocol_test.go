@@ -54,6 +54,7 @@ type answer struct {
 	Detail     string          `json:",omitempty"` // of a failure
 	Unchecked  bool            `json:",omitempty"`
 	Cost       int64
+	Took       time.Duration
 	Limits     []state       `json:",omitempty"`
 	RetryAfter time.Duration `json:",omitempty"`
 	Exceeded   []string      `json:",omitempty"`

@@ -3,9 +3,11 @@ package limits
 import (
 	"context"
 	"crypto/fips140"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -47,7 +49,16 @@ var stores = []struct {
 	{"ferretdb", startFerretDB},
 }
 
+// byURL is a server. A client that took a slow one for one that fails would ask again,
+// and of a repeat a test knows less: what is left then is told as of later.
 func byURL(url string) store {
+	if strings.HasPrefix(url, "mongodb") {
+		url = testserver.WithParameter(url, "timeoutMS", fmt.Sprint(patience.Milliseconds()))
+	} else {
+		for _, wait := range []string{"read_timeout", "write_timeout", "pool_timeout"} {
+			url = testserver.WithParameter(url, wait, patience.String())
+		}
+	}
 	return store{url: url, open: func(ctx context.Context) (backend.Backend, error) { return backend.Open(ctx, url, nil) }}
 }
 
@@ -108,12 +119,19 @@ func startMiniredis(t *testing.T) store {
 	if fips140.Enforced() {
 		t.Skip("skipped: miniredis computes SHA-1, which FIPS-only mode forbids; the other servers are tested")
 	}
-	return byURL("redis://" + miniredis.RunT(t).Addr() + "/0")
+	s := byURL("redis://" + miniredis.RunT(t).Addr() + "/0")
+	s.few = true
+	return s
 }
 
-func startRedis(t *testing.T) store    { return byURL(testserver.StartRedis(t).URL()) }
-func startCluster(t *testing.T) store  { return byURL(testserver.StartCluster(t).URL()) }
-func startSentinel(t *testing.T) store { return byURL(testserver.StartSentinel(t).URL()) }
+func startRedis(t *testing.T) store   { return byURL(testserver.StartRedis(t).URL()) }
+func startCluster(t *testing.T) store { return byURL(testserver.StartCluster(t).URL()) }
+
+func startSentinel(t *testing.T) store {
+	s := byURL(testserver.StartSentinel(t).URL())
+	s.few = true
+	return s
+}
 
 // startWire speaks the protocol of MongoDB inside the test.
 func startWire(t *testing.T) store {
@@ -123,6 +141,6 @@ func startWire(t *testing.T) store {
 // startFerretDB is the user's server, or FerretDB.
 func startFerretDB(t *testing.T) store {
 	s := byURL(testserver.MongoCollection(t, "limits"))
-	s.slow = true
+	s.few = true
 	return s
 }

@@ -12,8 +12,8 @@ import (
 func windows(t *testing.T, f *fleet) {
 	id, token := f.limited(t, limit("minute", 100, time.Minute))
 	start, times := noon, sized(3, 30)
-	if f.store.slow {
-		times = sized(1, 5)
+	if f.store.few {
+		times = sized(2, 6)
 	}
 	for n := range times {
 		start = start.Add(time.Duration(n) * time.Minute) // some are left out

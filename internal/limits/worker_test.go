@@ -176,8 +176,11 @@ func (w *worker) ask(ctx context.Context, q request, n int) answer {
 	if q.Peek {
 		look = w.keys.Peek
 	}
+	began := time.Now()
 	r, err := look(ctx, q.Tokens[n%len(q.Tokens)], p)
-	return newAnswer(r, err, max(p.Cost, 1))
+	a := newAnswer(r, err, max(p.Cost, 1))
+	a.Took = time.Since(began)
+	return a
 }
 
 func newAnswer(r keystore.Result, err error, cost int64) answer {
