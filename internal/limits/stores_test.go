@@ -30,7 +30,7 @@ type store struct {
 	open opener // in the process of the test
 	url  string // for processes; "": there are none
 	near int    // how many workers stand in the process of the test
-	slow bool   // so that the short form does little with it
+	few  bool   // so that the short form only does windows with it: it is slow, or like another one
 }
 
 // stores are the backends that everything is shown on.
