@@ -8,6 +8,10 @@ import (
 const (
 	breakAfter = 3 // failures in a row: one key whose counts are damaged is no outage, beside others
 	breakTime  = time.Second
+
+	// A caller that gives up sooner says nothing of the store: else who gives up at
+	// once, again and again, would open the breaker, and pass unchecked.
+	breakPatience = 100 * time.Millisecond
 )
 
 // breaker keeps the lookups that may pass unchecked from waiting, each of them,

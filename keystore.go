@@ -102,7 +102,7 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 	if s.notes.on {
 		s.background.Go(func() { s.touchLoop(ctx) })
 	}
-	s.usage.on = s.meter != nil && opts.UsageInterval != Never
+	s.usage.on, s.usage.writing = s.meter != nil && opts.UsageInterval != Never, make(chan struct{}, 1)
 	if s.usage.on {
 		s.background.Go(func() { s.usageLoop(ctx) })
 	}

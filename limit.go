@@ -124,7 +124,11 @@ type limitJSON struct {
 
 // MarshalJSON returns an object: {"name":"day","requests":100,"window_seconds":86400}.
 func (l Limit) MarshalJSON() ([]byte, error) {
-	return json.Marshal(limitJSON{l.Name, l.Requests, int64(l.Window / time.Second)})
+	return json.Marshal(l.json())
+}
+
+func (l Limit) json() limitJSON {
+	return limitJSON{l.Name, l.Requests, int64(l.Window / time.Second)}
 }
 
 // UnmarshalJSON reads what MarshalJSON writes. The error is ErrInvalid, or one of
@@ -134,15 +138,22 @@ func (l *Limit) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &from); err != nil {
 		return err
 	}
+	read, err := from.limit()
+	if err == nil {
+		*l = read
+	}
+	return err
+}
+
+func (from limitJSON) limit() (Limit, error) {
 	if from.Seconds < 0 || from.Seconds > maxLimitDays*24*3600 { // before it overflows
 		from.Seconds = 0
 	}
-	read := Limit{from.Name, from.Requests, time.Duration(from.Seconds) * time.Second}
-	if problem := read.problem(); problem != "" {
-		return invalid("limit", "%s", problem)
+	l := Limit{from.Name, from.Requests, time.Duration(from.Seconds) * time.Second}
+	if problem := l.problem(); problem != "" {
+		return Limit{}, invalid("limit", "%s", problem)
 	}
-	*l = read
-	return nil
+	return l, nil
 }
 
 // Limits is the immutable set of limits that a key has of its own, by name. The

@@ -9,13 +9,6 @@ import (
 	"example.com/keystore/backend"
 )
 
-// LimitState is a limit of a key, and what is left of it.
-type LimitState struct {
-	Limit
-	Remaining int64     // requests that may still pass in this window
-	Reset     time.Time // when the window ends, and the next begins with all of Requests
-}
-
 // ask is what a lookup is asked besides the token.
 type ask struct {
 	scopes []string
@@ -69,7 +62,9 @@ func (s *Keystore) spend(ctx context.Context, k *Key, a *ask, now time.Time, out
 			return refuse(ReasonUnavailable, err)
 		}
 	}
-	s.unchecked.Add(1)
+	if !a.peek {
+		s.unchecked.Add(1)
+	}
 	out.LimitsUnchecked = true
 	return nil
 }
@@ -118,6 +113,7 @@ func (s *Keystore) charge(ctx context.Context, id string, cost int64, windows []
 		}
 		return backend.Spent{OK: fits(windows, counts, cost), Counts: counts}, nil
 	}
+	began := time.Now()
 	spend := backend.Spend{ID: id, SpendID: rand.Uint64(), Cost: cost, Windows: windows}
 	for try := 1; ; try++ {
 		spent, err := s.counter.Spend(op, spend)
@@ -125,7 +121,7 @@ func (s *Keystore) charge(ctx context.Context, id string, cost int64, windows []
 			err = errCounts
 		}
 		if try == sendTries || err == nil || errors.Is(err, backend.ErrNotApplied) || errors.Is(err, backend.ErrClosed) || backoff(op, try) != nil {
-			if !errors.Is(ctx.Err(), context.Canceled) { // which says nothing of the store
+			if ctx.Err() == nil || time.Since(began) >= breakPatience {
 				s.breaker.note(err)
 			}
 			return spent, err

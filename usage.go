@@ -38,7 +38,7 @@ func (u Usage) Add(other Usage) Usage {
 
 // Usage yields the hours that begin in [from, to) and have counts of the key,
 // ascending. A zero from means as far back as Options.UsageRetention, or 366 days;
-// a zero to, now. Counts of this process are up to date; those of others lag by
+// a zero to, now. Counts of this Keystore are up to date; those of others lag by
 // their Options.UsageInterval. They outlive the key: an id that does not exist has
 // none, and that is no error.
 //
@@ -113,8 +113,8 @@ func (s *Keystore) readUsage(ctx context.Context, subject string, from, to time.
 	if err != nil || !validSubject(subject) {
 		return err
 	}
-	if err := s.flushUsage(ctx); err != nil {
-		return s.unavailable(ctx, "usage", err)
+	if err := s.flushBefore(ctx); err != nil {
+		return err
 	}
 	for first := from.Truncate(day); first.Before(to); first = first.Add(usagePage) {
 		last := first.Add(usagePage)
@@ -134,6 +134,22 @@ func (s *Keystore) readUsage(ctx context.Context, subject string, from, to time.
 		}
 	}
 	return nil
+}
+
+// flushBefore writes what this keystore has counted, so that it is read too. Close
+// does not wait for it: it writes the rest itself.
+func (s *Keystore) flushBefore(ctx context.Context) error {
+	during, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	err := s.flushUsage(during)
+	switch {
+	case err == nil:
+		return nil
+	case s.closed.Load():
+		return ErrClosed
+	}
+	return s.unavailable(ctx, "usage", err)
 }
 
 func (s *Keystore) usageRange(from, to time.Time) (time.Time, time.Time, error) {

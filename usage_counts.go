@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"math"
@@ -76,7 +77,7 @@ type usageCounts struct {
 	lost    atomic.Uint64
 	shards  [usageShards]usageShard
 
-	writing sync.Mutex         // one flush at a time
+	writing chan struct{}      // holds one during a flush: a lock that can be waited for under a context
 	pending []backend.Addition // taken from the shards, and perhaps written; the next flush repeats them as they are
 }
 
@@ -183,7 +184,8 @@ func (u *usageCounts) take(retention time.Duration) []backend.Addition {
 		if sums[t] == nil {
 			sums[t] = make(map[string]int64)
 		}
-		sums[t][countName(int(hour%24), what)] += n
+		name := countName(int(hour%24), what)
+		sums[t][name] = min(sums[t][name]+n, backend.MaxCount) // or the store would refuse it, and all that waits behind it
 	}
 	for i := range u.shards {
 		shard := &u.shards[i]
@@ -205,7 +207,7 @@ func (u *usageCounts) take(retention time.Duration) []backend.Addition {
 	for t, named := range sums {
 		a := backend.Addition{Subject: t.subject, Day: time.Unix(t.day*24*3600, 0).UTC(), AddID: rand.Uint64(), Counts: named}
 		if retention != Never {
-			a.PurgeAt = a.Day.Add(day + retention)
+			a.PurgeAt = a.Day.Add(day).Add(retention) // together they may overflow
 		}
 		additions = append(additions, a)
 	}
@@ -219,8 +221,12 @@ func (s *Keystore) flushUsage(ctx context.Context) error {
 	if !u.on {
 		return nil
 	}
-	u.writing.Lock()
-	defer u.writing.Unlock()
+	select {
+	case u.writing <- struct{}{}:
+		defer func() { <-u.writing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := s.addPending(ctx); err != nil {
 		return err
 	}
@@ -241,10 +247,17 @@ func (s *Keystore) addPending(ctx context.Context) error {
 	return nil
 }
 
+// addUsage is one backend call. It is repeated soon if its outcome is unknown: by
+// the next flush, others may have added so much that the store does not recognize it.
 func (s *Keystore) addUsage(ctx context.Context, batch []backend.Addition) error {
 	op := s.bound(ctx)
 	defer op.end()
-	return s.meter.AddUsage(op, batch)
+	for try := 1; ; try++ {
+		err := s.meter.AddUsage(op, batch)
+		if try == sendTries || err == nil || errors.Is(err, backend.ErrNotApplied) || errors.Is(err, backend.ErrClosed) || backoff(op, try) != nil {
+			return err
+		}
+	}
 }
 
 func (s *Keystore) usageLoop(ctx context.Context) {
@@ -287,8 +300,8 @@ func (s *Keystore) flushUsageLast() error {
 
 // forget drops what waits and returns how many lookups that were.
 func (u *usageCounts) forget() (lookups uint64) {
-	u.writing.Lock()
-	defer u.writing.Unlock()
+	u.writing <- struct{}{}
+	defer func() { <-u.writing }()
 	u.ended.Store(true)
 	u.pending = append(u.pending, u.take(Never)...)
 	for _, a := range u.pending {
