@@ -88,3 +88,10 @@ func limitsOn(t *testing.T, u *tool, now time.Time) string {
 	}
 	return text
 }
+
+// TestWholeSeconds: who comes back then must not be a moment too early.
+func TestWholeSeconds(t *testing.T) {
+	for d, want := range map[time.Duration]int64{1: 1, time.Second: 1, time.Second + 1: 2, 90*time.Second - 1: 90, 366 * day: 366 * 24 * 3600} {
+		require.Equal(t, want, wholeSeconds(d), d)
+	}
+}
