@@ -30,7 +30,7 @@ func TestLimitsThroughKeystore(t *testing.T) {
 			w := startWire(t, mongowire.Primary)
 			clock := func() time.Time { return now }
 			ks, err := keystore.New(w.open(t, nil), &keystore.Options{
-				CacheSize: -1, TouchInterval: keystore.Never, UsageInterval: keystore.Never, PurgeInterval: keystore.Never, Now: clock,
+				CacheSize: -1, OpTimeout: waitLimit, TouchInterval: keystore.Never, UsageInterval: keystore.Never, PurgeInterval: keystore.Never, Now: clock,
 			})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, ks.Close()) })

@@ -135,10 +135,12 @@ func TestOutages(t *testing.T) {
 	require.ErrorIs(t, err, keystore.ErrUnavailable)
 	p.Refuse(false)
 
-	ks, err := keystore.Open(testContext(t), url, &keystore.Options{CacheSize: -1, OpTimeout: 300 * time.Millisecond})
+	ks, err := keystore.Open(testContext(t), url, &keystore.Options{
+		CacheSize: -1, OpTimeout: 300 * time.Millisecond, TouchInterval: keystore.Never, UsageInterval: keystore.Never, PurgeInterval: keystore.Never,
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ks.Close()) })
-	token, key := generate(t, ks, "alice")
+	token, key := generate(t, newKeystore(t, w.open(t, nil)), "alice") // which has the time that it takes
 	for name, outage := range map[string]func(bool){"refused": p.Refuse, "silent": p.BlackHole} {
 		outage(true)
 		_, err = ks.Lookup(testContext(t), token)
