@@ -142,7 +142,7 @@ func (a *Auth) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	var limited *keystore.RateLimitError
 	if errors.As(f.err, &limited) {
-		a.setLimitFields(h, limited.Limits, exceeded(limited))
+		a.setLimitFields(h, limited.Limits, exceeded(limited), refusedAt(limited))
 	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/problem+json")

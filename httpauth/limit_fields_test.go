@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/faulty"
 )
 
 func TestWhichFieldsAreSent(t *testing.T) {
@@ -78,6 +79,29 @@ func TestLegacyFields(t *testing.T) {
 		}
 		ask("6", 200, "101", "5", "85740")
 		ask("5", 429, "10", "4", "60")
+	})
+}
+
+// A refusal is of one moment, however long the store took.
+func TestFieldsOfASlowRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which begins at the midnight of a day
+		s := newService(t, nil)
+		slow := faulty.New(s.store, func(c faulty.Call) faulty.Fault {
+			if c.Method == faulty.Spend {
+				time.Sleep(700 * time.Millisecond)
+			}
+			return nil
+		})
+		s.ks = newKeystore(t, slow)
+		s.Auth = s.another(&Options{LegacyRateLimitFields: true})
+		token, _ := s.limited("", "day 1/24h", "hour 5/1h")
+		h := s.Require()(greet)
+		require.Equal(t, 200, with(h, token).Code)
+		w := with(h, token)
+		require.Equal(t, 429, w.Code)
+		assert.Equal(t, "86400", w.Header().Get("Retry-After"))
+		assert.Equal(t, `"day";r=0;t=86400, "hour";r=4;t=3600`, w.Header().Get("RateLimit"))
+		assert.Equal(t, "86400", w.Header().Get("X-RateLimit-Reset"))
 	})
 }
 

@@ -18,14 +18,13 @@ const quotaExceeded = "https://iana.org/assignments/http-problem-types#quota-exc
 // Require does so itself. Refuse sets them in any case.
 func (a *Auth) SetLimitFields(h http.Header, found keystore.Result) {
 	if a.opts.RateLimitFields && len(found.Limits) > 0 {
-		a.setLimitFields(h, found.Limits, found.Limits)
+		a.setLimitFields(h, found.Limits, found.Limits, a.ks.Now())
 	}
 }
 
 // setLimitFields sets RateLimit and RateLimit-Policy for all limits, and the older
-// fields, which have room for one, for one of some.
-func (a *Auth) setLimitFields(h http.Header, all, some []keystore.LimitState) {
-	now := a.ks.Now()
+// fields, which have room for one, for one of some, as of now.
+func (a *Auth) setLimitFields(h http.Header, all, some []keystore.LimitState, now time.Time) {
 	h.Set("RateLimit-Policy", policies(all))
 	h.Set("RateLimit", standing(all, now))
 	if !a.opts.LegacyRateLimitFields || len(some) == 0 {
@@ -97,4 +96,16 @@ func exceeded(e *keystore.RateLimitError) []keystore.LimitState {
 		}
 	}
 	return some
+}
+
+// refusedAt is when the key was looked up. The fields of a refusal are of that moment,
+// as its Retry-After is, however long the store took to say so.
+func refusedAt(e *keystore.RateLimitError) time.Time {
+	var last time.Time
+	for _, l := range exceeded(e) {
+		if l.Reset.After(last) {
+			last = l.Reset
+		}
+	}
+	return last.Add(-e.RetryAfter)
 }
