@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -107,6 +108,32 @@ func TestRefusals(t *testing.T) {
 		}
 		for _, status = range []int{302, 404, 502, 418} { // keystore never says that
 			assert.GreaterOrEqual(t, s.get(t, "/", bearer("x")).StatusCode, 300)
+			assert.Empty(t, s.app.take(), status)
+		}
+	})
+}
+
+// A refusal is the same where the proxy had to ask twice, since keystore had closed the
+// connection that was kept, as one does that ends.
+func TestRefusalOnASecondTry(t *testing.T) {
+	each(t, func(t *testing.T, kind string) {
+		var asked atomic.Int64
+		status := 0
+		keystore := newRecorder(t, func(w http.ResponseWriter, r *http.Request) {
+			switch asked.Add(1) % 3 {
+			case 2:
+				panic(http.ErrAbortHandler)
+			case 0:
+				w.Header().Set("Retry-After", "7")
+				w.WriteHeader(status)
+			}
+		})
+		s := newSite(t, kind, keystore.addr)
+		for _, status = range []int{400, 401, 403, 429, 431, 500, 503} {
+			require.Equal(t, http.StatusOK, s.get(t, "/", bearer("x")).StatusCode) // the connection is kept
+			s.app.one(t)
+			assert.Equal(t, status, s.get(t, "/", bearer("x")).StatusCode)
+			assert.Zero(t, asked.Load()%3)
 			assert.Empty(t, s.app.take(), status)
 		}
 	})
