@@ -8,10 +8,12 @@ import (
 
 // bound returns the context of one backend call: the caller's, with OpTimeout on
 // top. End it when the call has returned.
-func (s *Keystore) bound(ctx context.Context) *opContext {
+func (s *Keystore) bound(ctx context.Context) *opContext { return boundBy(ctx, s.opts.OpTimeout) }
+
+func boundBy(ctx context.Context, timeout time.Duration) *opContext {
 	op := &opContext{Context: ctx}
-	if s.opts.OpTimeout != Never {
-		op.deadline = time.Now().Add(s.opts.OpTimeout)
+	if timeout != Never {
+		op.deadline = time.Now().Add(timeout)
 	}
 	return op
 }

@@ -142,7 +142,7 @@ func (s *Keystore) flushBefore(ctx context.Context) error {
 	during, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
-	err := s.flushUsage(during)
+	err := s.flushUsage(during, s.opts.OpTimeout)
 	switch {
 	case err == nil:
 		return nil

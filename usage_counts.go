@@ -214,9 +214,9 @@ func (u *usageCounts) take(retention time.Duration) []backend.Addition {
 	return additions
 }
 
-// flushUsage writes what was counted. What could not be written is repeated by
+// flushUsage writes what was counted, each call of the store within a timeout. What could not be written is repeated by
 // the next flush, before anything else: by contract it counts once.
-func (s *Keystore) flushUsage(ctx context.Context) error {
+func (s *Keystore) flushUsage(ctx context.Context, each time.Duration) error {
 	u := &s.usage
 	if !u.on {
 		return nil
@@ -227,18 +227,18 @@ func (s *Keystore) flushUsage(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := s.addPending(ctx); err != nil {
+	if err := s.addPending(ctx, each); err != nil {
 		return err
 	}
 	u.pending = u.take(s.opts.UsageRetention)
-	return s.addPending(ctx)
+	return s.addPending(ctx, each)
 }
 
-func (s *Keystore) addPending(ctx context.Context) error {
+func (s *Keystore) addPending(ctx context.Context, each time.Duration) error {
 	u := &s.usage
 	for len(u.pending) > 0 {
 		n := min(len(u.pending), usageBatch)
-		if err := s.addUsage(ctx, u.pending[:n]); err != nil {
+		if err := s.addUsage(ctx, each, u.pending[:n]); err != nil {
 			return err
 		}
 		u.pending = u.pending[n:]
@@ -249,8 +249,8 @@ func (s *Keystore) addPending(ctx context.Context) error {
 
 // addUsage is one backend call. It is repeated soon if its outcome is unknown: by
 // the next flush, others may have added so much that the store does not recognize it.
-func (s *Keystore) addUsage(ctx context.Context, batch []backend.Addition) error {
-	op := s.bound(ctx)
+func (s *Keystore) addUsage(ctx context.Context, within time.Duration, batch []backend.Addition) error {
+	op := boundBy(ctx, within)
 	defer op.end()
 	for try := 1; ; try++ {
 		err := s.meter.AddUsage(op, batch)
@@ -269,24 +269,23 @@ func (s *Keystore) usageLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := s.flushUsage(ctx); err != nil && ctx.Err() == nil {
+		if err := s.flushUsage(ctx, s.opts.OpTimeout); err != nil && ctx.Err() == nil {
 			s.opts.Logger.Warn("keystore: usage could not be written, trying again at the next interval", "error", err)
 		}
 	}
 }
 
-// flushUsageLast writes usage for the last time and says what was lost.
+// flushUsageLast writes usage for the last time and says what was lost. It goes on as
+// long as the store answers: what waits may be more than can be written in one OpTimeout.
 func (s *Keystore) flushUsageLast() error {
 	if !s.usage.on {
 		return nil
 	}
-	bound := s.opts.OpTimeout
-	if bound == Never {
-		bound = closeBound
+	each := s.opts.OpTimeout
+	if each == Never {
+		each = closeBound
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), bound)
-	defer cancel()
-	err := s.flushUsage(ctx)
+	err := s.flushUsage(context.Background(), each)
 	waiting := s.usage.forget()
 	lost := s.usage.lost.Load() + waiting
 	switch {

@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"testing"
 	"testing/synctest"
@@ -72,7 +73,7 @@ func TestUsageIsRepeatedBeforeOthersAdd(t *testing.T) {
 		}
 		return nil
 	}
-	require.NoError(t, f.flushUsage(context.Background()))
+	require.NoError(t, f.flushUsage(context.Background(), Never))
 	require.Equal(t, sendTries, calls)
 	require.EqualValues(t, 5, usage(t, f.Keystore, key.ID)[0].Allowed)
 }
@@ -102,5 +103,24 @@ func TestUsageOfAStoreThatHangs(t *testing.T) {
 		require.ErrorContains(t, f.Close(), "usage of 5 lookups was lost")
 		require.Equal(t, closeBound, time.Since(began))
 		require.ErrorIs(t, <-ended, ErrClosed)
+	})
+}
+
+// A store that answers gets all that waits at Close, however long it takes.
+func TestCloseWritesAllUsage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		const keys = 3 * usageBatch
+		for i := range keys {
+			f.count(&Key{ID: fmt.Sprintf("%016d", i), Owner: "alice"}, f.now(), countAllowed, 1, nil)
+		}
+		f.store.addUsage = func(ctx context.Context, additions []backend.Addition) error {
+			time.Sleep(1900 * time.Millisecond) // less than OpTimeout
+			return errors.Join(ctx.Err(), f.store.Backend.AddUsage(ctx, additions))
+		}
+		require.NoError(t, f.Close())
+		tallies, err := f.store.Usage(context.Background(), ownerSubject+"alice", testNoon.Truncate(day), testNoon)
+		require.NoError(t, err)
+		require.EqualValues(t, keys, hoursOf(tallies[0])[0].Allowed)
 	})
 }

@@ -282,7 +282,7 @@ func TestUsageCountedWhileItIsFlushed(t *testing.T) {
 					t.Error(err)
 				}
 				if caller == 0 && i%10 == 0 {
-					if err := f.flushUsage(context.Background()); err != nil {
+					if err := f.flushUsage(context.Background(), Never); err != nil {
 						t.Error(err)
 					}
 				}
