@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,7 +53,7 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	defer all.mu.Unlock()
 	c := all.byID[s.ID]
 	if c == nil {
-		c = &counter{turn: turn[string]{key: s.ID}}
+		c = &counter{turn: turn[string]{key: strings.Clone(s.ID)}} // it may be a part of a long text
 	}
 	counts := c.counts(s.Windows)
 	if slices.Contains(c.spends, s.SpendID) {
@@ -71,7 +72,7 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	if all.byID == nil {
 		all.byID = make(map[string]*counter)
 	}
-	all.byID[s.ID] = c
+	all.byID[c.turn.key] = c
 	all.due.put(&c.turn, c.end())
 	return backend.Spent{OK: true, Counts: counts}, nil
 }
@@ -131,7 +132,10 @@ func (c *counter) counts(windows []backend.Window) []int64 {
 func (c *counter) put(w backend.Window, count int64) {
 	spent := counted{windowOf(w), w.End(), count}
 	if at := c.find(spent.window); at >= 0 {
+		spent.name = c.windows[at].name
 		c.windows = slices.Delete(c.windows, at, at+1)
+	} else {
+		spent.name = strings.Clone(w.Name) // as the ID
 	}
 	c.windows = append(c.windows, spent)
 	ofLimit := func(known counted) bool { return known.name == w.Name && known.length == w.Length }
