@@ -14,7 +14,7 @@ type createRequest struct {
 	Description string     `json:"description,omitempty" maxLength:"1024"`
 	Scopes      []string   `json:"scopes,omitempty" nullable:"false" maxItems:"64" pattern:"^(\\*|[0-9A-Za-z._-]+(:[0-9A-Za-z._-]+)*(:\\*)?)$" maxLength:"128"`
 	Metadata    entries    `json:"metadata,omitempty" doc:"Names that begin with keystore: are reserved." maxProperties:"64"`
-	Plan        *string    `json:"plan,omitempty" doc:"A plan of the server. Absent or empty: none, or of others than administrators that of the presented key." maxLength:"32"`
+	Plan        *string    `json:"plan,omitempty" doc:"A plan of the server. Absent: none, or of others than administrators that of the presented key. Empty: none." maxLength:"32"`
 	Limits      *limitList `json:"limits,omitempty" doc:"Its own, which take the place of the plan's of the same name. Absent: none, or of others than administrators those of the presented key." maxItems:"8"`
 	ExpiresAt   *timestamp `json:"expires_at,omitempty" doc:"Either this or ttl_seconds, or neither for the default of the server; the caller's own end, if that is sooner."`
 	TTLSeconds  *seconds   `json:"ttl_seconds,omitempty" doc:"The lifetime from now on, at least 1." minimum:"1"`
