@@ -136,6 +136,11 @@ func TestCost(t *testing.T) {
 		}
 	}
 	assert.Contains(t, s.log.String(), "status=500", "a fault of the program is logged")
+	s.set(errors.New("connection refused"), 0)
+	price = 1
+	require.Equal(t, 503, with(h, token).Code)
+	assert.Contains(t, s.log.String(), "status=503", "and hides no outage of the same second")
+	s.set(nil, 0)
 
 	unlimited := s.key("a")
 	price = 1000

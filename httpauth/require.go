@@ -23,6 +23,7 @@ type Auth struct {
 	errMissing *Failure // 401 without credentials
 	throttle   *throttle
 	outages    rate.Sometimes // to log
+	faults     rate.Sometimes // to log
 	unchecked  rate.Sometimes // to log
 	untrusted  sync.Once      // to log
 }
@@ -44,6 +45,7 @@ func New(ks *keystore.Keystore, o *Options) (*Auth, error) {
 		errMissing: missing(&opts),
 		throttle:   newThrottle(&opts),
 		outages:    rate.Sometimes{Interval: time.Second},
+		faults:     rate.Sometimes{Interval: time.Second},
 		unchecked:  rate.Sometimes{Interval: time.Second},
 	}
 	for _, name := range opts.Headers {
@@ -181,7 +183,11 @@ func (a *Auth) check(r *http.Request, p keystore.LookupParams, in *admitted) (pr
 func (a *Auth) refused(ctx context.Context, err error) *Failure {
 	f := a.failed(err)
 	if f.Status >= 500 && ctx.Err() == nil {
-		a.outages.Do(func() {
+		line := &a.outages
+		if f.Code == CodeMisconfigured { // which a client may be able to bring about, and must not hide an outage
+			line = &a.faults
+		}
+		line.Do(func() {
 			a.opts.Logger.WarnContext(ctx, "httpauth: a key could not be checked", "status", f.Status, "error", err)
 		})
 	}
