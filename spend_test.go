@@ -355,7 +355,7 @@ func TestBackendThatCannotCount(t *testing.T) {
 	limited, _ := f.generate(KeyParams{Limits: []Limit{perDay}})
 	free, key := f.generate(KeyParams{})
 	ks, err := New(struct{ backend.Backend }{f.store}, &Options{
-		Prefix: "sk_test", Now: f.clock.now, LimitFailure: LimitsOpen, Plans: map[string][]Limit{"free": {perDay}},
+		Prefix: "sk_test", Now: f.clock.now, LimitFailure: LimitsOpen, Plans: map[string][]Limit{"free": {perDay}, "none": nil},
 	})
 	require.NoError(t, err)
 	defer ks.Close()
@@ -376,6 +376,13 @@ func TestBackendThatCannotCount(t *testing.T) {
 	require.NotErrorIs(t, err, ErrUnauthenticated)
 	_, err = ks.LimitsOf(ctx, limited.ID())
 	require.ErrorIs(t, err, ErrUnavailable)
+	none, err := New(f.store, &Options{Prefix: "sk_test", Now: f.clock.now, Plans: map[string][]Limit{"none": nil}})
+	require.NoError(t, err)
+	defer none.Close()
+	unlimited, _, err := none.Generate(ctx, KeyParams{Owner: "alice", Plan: "none"})
+	require.NoError(t, err)
+	_, err = ks.Lookup(ctx, unlimited.Reveal())
+	require.NoError(t, err, "a plan without limits needs no counting")
 	requireField(t, ks.ResetLimits(ctx, limited.ID()), "limits")
 	requireField(t, firstOf(ks.Usage(ctx, key.ID, time.Time{}, time.Time{})), "usage")
 	require.NoError(t, ks.Delete(ctx, limited.ID()))
