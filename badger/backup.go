@@ -164,7 +164,7 @@ func savedOf(kind byte, id string, value []byte) (saved, error) {
 		}
 		return s, err
 	case kindCounts:
-		c, err := decodeCounts(value)
+		c, err := decodeCounts(value, nil)
 		s.due = c.due
 		if err == nil && !validID(id) {
 			err = errInvalidID

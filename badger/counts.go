@@ -100,23 +100,45 @@ func (c *counts) has(spendID uint64) bool { return hasID(c.spends, spendID) }
 // add notes a spend and the windows that it was in, no two of one limit, whose
 // counts replace those before. Of each limit the backend.KeptWindows windows that
 // were last spent in stay.
-func (c *counts) add(spendID uint64, windows []counted) {
+func (c *counts) add(spendID uint64, windows []limited, count []int64) {
 	c.spends = withID(c.spends, spendID, backend.KeptSpends)
-	spentIn := windows
+	if c.begin(windows) { // as a rule: nothing moves
+		for i := range windows {
+			c.windows[i].count = count[i]
+		}
+		return
+	}
+	spentIn := make([]counted, 0, len(windows)+len(c.windows))
+	for i, w := range windows {
+		spentIn = append(spentIn, counted{w.window, count[i]})
+	}
 	var older [backend.MaxWindows]int // windows of the limits of those
 	for _, old := range c.windows {
-		at := slices.IndexFunc(spentIn, func(w counted) bool { return w.ofLimit(old.window) })
+		at := slices.IndexFunc(windows, func(w limited) bool { return w.ofLimit(old.window) })
 		if at >= 0 {
-			if spentIn[at].window == old.window {
+			if windows[at].window == old.window {
 				continue
 			}
 			if older[at]++; older[at] >= backend.KeptWindows {
 				continue
 			}
 		}
-		windows = append(windows, old)
+		spentIn = append(spentIn, old)
 	}
-	c.windows = windows
+	c.windows = spentIn
+}
+
+// begin reports whether windows are the first ones of c, in their order.
+func (c *counts) begin(windows []limited) bool {
+	if len(c.windows) < len(windows) {
+		return false
+	}
+	for i, w := range windows {
+		if c.windows[i].window != w.window {
+			return false
+		}
+	}
+	return true
 }
 
 // encode returns the stored form.
@@ -135,8 +157,8 @@ func (c *counts) encode() []byte {
 	return appendSum(b)
 }
 
-// decodeCounts takes the stored form apart. It keeps b.
-func decodeCounts(b []byte) (c counts, err error) {
+// decodeCounts takes the stored form apart. It keeps b, and uses room for windows.
+func decodeCounts(b []byte, room []counted) (c counts, err error) {
 	b, err = checkSum(b, countsVersion)
 	if err != nil {
 		return counts{}, err
@@ -151,8 +173,8 @@ func decodeCounts(b []byte) (c counts, err error) {
 		return counts{}, errMalformed
 	}
 	c.spends = b[:n:n]
-	c.windows = make([]counted, 0, 1+len(b[n:])/12)
-	for in := (reader{b: b[n:]}); len(in.b) > 0; {
+	c.windows = room[:0]
+	for in := (reader{b: b[n:], text: string(b[n:])}); len(in.b) > 0; {
 		var w counted
 		w.name = in.name()
 		w.length, w.start, w.count = in.uvarint(latest), in.uvarint(latest), int64(in.uvarint(backend.MaxCount))

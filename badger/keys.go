@@ -44,8 +44,11 @@ func (k keyspace) prefix(kind byte) []byte {
 }
 
 func (k keyspace) of(kind byte, id string) []byte {
-	key := append(make([]byte, 0, len(k)+1+len(id)), k...)
-	return append(append(key, kind), id...)
+	return k.append(make([]byte, 0, len(k)+1+len(id)), kind, id)
+}
+
+func (k keyspace) append(key []byte, kind byte, id string) []byte {
+	return append(append(append(key, k...), kind), id...)
 }
 
 func (k keyspace) record(id string) []byte { return k.of(kindRecord, id) }

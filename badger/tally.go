@@ -84,7 +84,7 @@ func decodeTally(b []byte) (t tally, err error) {
 	t.added = b[:n:n]
 	t.counts = make(map[string]int64)
 	last := ""
-	for in := (reader{b: b[n:]}); len(in.b) > 0; {
+	for in := (reader{b: b[n:], text: string(b[n:])}); len(in.b) > 0; {
 		name := in.name()
 		count := in.uvarint(math.MaxInt64)
 		if in.failed || name <= last {

@@ -65,6 +65,7 @@ func withID(ids []byte, id uint64, limit int) []byte {
 // reader takes a value apart. After its first failure it returns nothing more.
 type reader struct {
 	b      []byte
+	text   string // ends as b does, for names
 	failed bool
 }
 
@@ -83,9 +84,9 @@ func (r *reader) name() string {
 		r.fail()
 		return ""
 	}
-	name := string(r.b[1 : 1+n])
+	at := len(r.text) - len(r.b) + 1
 	r.b = r.b[1+n:]
-	return name
+	return r.text[at : at+n]
 }
 
 // uvarint returns an integer that is not above most.
