@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/keystore"
+	"example.com/keystore/internal/faulty"
+	"example.com/keystore/memory"
 )
 
 // assertWithin fails if a key of this plan and these limits could do more than self
@@ -240,7 +242,7 @@ func TestGrantsOfLimits(t *testing.T) {
 	assert.Equal(t, "", made.body["key"].(map[string]any)["plan"], "who sets them says which")
 }
 
-// TestRacesOfLimits lets the holder of a limited key rotate and extend another one
+// TestRacesOfLimits lets the holder of a limited key rotate another one
 // while an administrator widens and narrows its limits: no token comes of a key that
 // is wider.
 func TestRacesOfLimits(t *testing.T) {
@@ -275,6 +277,48 @@ func TestRacesOfLimits(t *testing.T) {
 	wg.Wait()
 	assert.NotZero(t, issued.Load(), "no rotation won a race")
 	assert.NotZero(t, refused.Load(), "no rotation lost a race")
+}
+
+// TestLimitsChangedInBetween: an administrator changes the plan of a key between the
+// moment that a change was judged and that it is written.
+func TestLimitsChangedInBetween(t *testing.T) {
+	between := func() {}
+	store := faulty.New(memory.New(), func(c faulty.Call) faulty.Fault {
+		if c.Method == faulty.Update {
+			meanwhile := between
+			between = func() {}
+			meanwhile()
+		}
+		return nil
+	})
+	s := newSite(t, store, keystore.Options{Plans: somePlans, Now: atNoon}, nil)
+	_, self := s.key(keystore.KeyParams{Owner: "alice", Scopes: []string{ScopeSelf}, Plan: "free"})
+	for name, test := range map[string]struct {
+		from, to, location string
+		disabled           bool
+		r                  request
+	}{
+		"name the plan": {"pro", "free", "body.plan", false, request{method: "PATCH", body: m{"plan": "pro", "name": "x"}}},
+		"extend":        {"free", "pro", "body.limits", false, request{method: "PATCH", body: m{"expires_at": nil}}},
+		"enable":        {"free", "pro", "body.limits", true, request{method: "POST", path: "/enable"}},
+		"rotate":        {"free", "pro", "body.limits", false, request{method: "POST", path: "/rotate", body: m{"grace_seconds": 0}}},
+	} {
+		k, _ := s.key(keystore.KeyParams{Owner: "alice", Plan: test.from, ExpiresAt: noon.Add(day)})
+		path := "/keys/" + k.ID
+		if test.disabled {
+			s.do(request{method: "POST", path: path + "/disable", token: self}).want(t, 200, "")
+		}
+		var changed keystore.Key
+		between = func() {
+			var err error
+			changed, err = s.ks.Update(t.Context(), k.ID, func(c *keystore.Changes) error { c.Plan = test.to; return nil })
+			require.NoError(t, err)
+		}
+		test.r.path, test.r.token = path+test.r.path, self
+		s.do(test.r).want(t, 403, "beyond_grant").at(t, test.location)
+		assert.Equal(t, test.to, changed.Plan, name)
+		assert.Equal(t, changed, s.get(k.ID), name)
+	}
 }
 
 // TestResetRace: resets while others spend lose no count but those from before, and
