@@ -2,6 +2,8 @@ package socket
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/keystore/backend"
@@ -99,8 +101,9 @@ func (c counter) spend(ctx context.Context, s spend) (spent, error) {
 	if !within(1, s.Cost, backend.MaxCount) || len(s.Windows) == 0 || !wellFormed(s.Windows) {
 		return spent{}, errArguments
 	}
-	for _, w := range s.Windows {
-		if !within(1, w.Max, backend.MaxCount) {
+	for i, w := range s.Windows {
+		twice := slices.ContainsFunc(s.Windows[:i], func(o window) bool { return o.Name == w.Name && o.Length == w.Length })
+		if twice || !within(1, w.Max, backend.MaxCount) {
 			return spent{}, errArguments
 		}
 	}
@@ -127,14 +130,20 @@ func (c counter) purge(ctx context.Context, p purge) (int, error) {
 }
 
 // wellFormed reports whether there are no more windows than one call may have, and
-// their lengths are such as keystore makes.
+// each is as [backend.Window] says.
 func wellFormed(windows []window) bool {
 	for _, w := range windows {
-		if len(w.Name) > backend.MaxWindowName || w.Length < time.Second || w.Length%time.Second != 0 {
+		start := w.Start.Time()
+		if !named(w.Name, backend.MaxWindowName, "_-") || w.Length < time.Second || w.Length%time.Second != 0 || start.Unix() < 0 || start.Nanosecond() != 0 {
 			return false
 		}
 	}
 	return len(windows) <= backend.MaxWindows
+}
+
+// named reports whether a name has 1 to most bytes of [a-z0-9] and others.
+func named(name string, most int, others string) bool {
+	return name != "" && len(name) <= most && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789"+others) == ""
 }
 
 func within(low, n, high int64) bool { return low <= n && n <= high }

@@ -166,12 +166,19 @@ func TestArgumentsOfCountsThatAreOutOfRange(t *testing.T) {
 		func(s *backend.Spend) { s.Windows[0].Length = -time.Hour },
 		func(s *backend.Spend) { s.Windows[0].Length = time.Second + 1 },
 		func(s *backend.Spend) { s.Windows[0].Name = strings.Repeat("x", 33) },
+		func(s *backend.Spend) { s.Windows[0].Name = "" },
+		func(s *backend.Spend) { s.Windows[0].Name = "day\x00" },
+		func(s *backend.Spend) { s.Windows[0].Name = "a$b" },
+		func(s *backend.Spend) { s.Windows[0].Start = time.Time{} },
+		func(s *backend.Spend) { s.Windows[0].Start = time.Unix(-1, 0) },
+		func(s *backend.Spend) { s.Windows[0].Start = midnight.Add(time.Millisecond) },
+		func(s *backend.Spend) { s.Windows = append(s.Windows, s.Windows[0]) },
 	} {
 		s := spendOf(1, 1)
 		change(&s)
 		_, err := b.Spend(ctx, s)
 		refused(err)
-		if s.Windows != nil && s.Windows[0].Max == 10 && s.Cost == 1 {
+		if len(s.Windows) == 1 && s.Windows[0].Max == 10 && s.Cost == 1 {
 			_, err = b.Counts(ctx, "x", s.Windows)
 			refused(err)
 		}
@@ -180,7 +187,15 @@ func TestArgumentsOfCountsThatAreOutOfRange(t *testing.T) {
 		func(a *backend.Addition) { a.Counts["07a"] = 0 },
 		func(a *backend.Addition) { a.Counts["07a"] = backend.MaxCount + 1 },
 		func(a *backend.Addition) { a.Counts["too long!"] = 1 },
+		func(a *backend.Addition) { a.Counts[""] = 1 },
+		func(a *backend.Addition) { a.Counts["07.a"] = 1 },
+		func(a *backend.Addition) { a.Day = time.Time{} },
+		func(a *backend.Addition) { a.Day = midnight.Add(time.Hour) },
+		func(a *backend.Addition) { a.Day = time.Unix(-86400, 0) },
 		func(a *backend.Addition) { a.Subject = strings.Repeat("x", backend.MaxSubjectLen+1) },
+		func(a *backend.Addition) { a.Subject = "" },
+		func(a *backend.Addition) { a.Subject = "k\x00" },
+		func(a *backend.Addition) { a.Subject = "k\xff" },
 		func(a *backend.Addition) {
 			for n := range backend.MaxTallyNames {
 				a.Counts[fmt.Sprint(n)] = 1
@@ -193,6 +208,10 @@ func TestArgumentsOfCountsThatAreOutOfRange(t *testing.T) {
 	}
 	_, err := b.Usage(ctx, "kx", midnight, midnight.AddDate(1, 0, 2))
 	refused(err)
+	for _, subject := range []string{"", "k\x00", "k\xff", strings.Repeat("x", backend.MaxSubjectLen+1)} {
+		_, err := b.Usage(ctx, subject, midnight, midnight.Add(24*time.Hour))
+		refused(err)
+	}
 	for _, limit := range []int{0, -1} {
 		_, err = b.PurgeCounts(ctx, midnight, limit)
 		refused(err)

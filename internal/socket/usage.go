@@ -2,7 +2,9 @@ package socket
 
 import (
 	"context"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/envelope"
@@ -97,22 +99,27 @@ type meter struct{ backend.Meter }
 func (m meter) add(ctx context.Context, from []addition) (none, error) {
 	additions := make([]backend.Addition, len(from))
 	for i, a := range from {
-		if len(a.Subject) > backend.MaxSubjectLen || len(a.Counts) > backend.MaxTallyNames {
+		day := a.Day.Time()
+		if !isSubject(a.Subject) || len(a.Counts) > backend.MaxTallyNames || day.Unix() < 0 || !day.Equal(day.Truncate(24*time.Hour)) {
 			return false, errArguments
 		}
 		for name, n := range a.Counts {
-			if len(name) > backend.MaxTallyName || !within(1, n, backend.MaxCount) {
+			if !named(name, backend.MaxTallyName, "") || !within(1, n, backend.MaxCount) {
 				return false, errArguments
 			}
 		}
-		additions[i] = backend.Addition{Subject: a.Subject, Day: a.Day.Time(), AddID: a.AddID, Counts: a.Counts, PurgeAt: a.PurgeAt.Time()}
+		additions[i] = backend.Addition{Subject: a.Subject, Day: day, AddID: a.AddID, Counts: a.Counts, PurgeAt: a.PurgeAt.Time()}
 	}
 	return false, m.AddUsage(ctx, additions)
 }
 
+func isSubject(s string) bool {
+	return s != "" && len(s) <= backend.MaxSubjectLen && utf8.ValidString(s) && !strings.Contains(s, "\x00")
+}
+
 func (m meter) usage(ctx context.Context, q usage) ([]tally, error) {
 	const most = 366 * 24 * time.Hour
-	if q.To.Time().Sub(q.From.Time()) > most {
+	if !isSubject(q.Subject) || q.To.Time().Sub(q.From.Time()) > most {
 		return nil, errArguments
 	}
 	got, err := m.Usage(ctx, q.Subject, q.From.Time(), q.To.Time())
