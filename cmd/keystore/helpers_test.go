@@ -159,7 +159,7 @@ func openFaulty(ctx context.Context, rawURL string, o *backend.OpenOptions) (bac
 	plans := map[string]faulty.Plan{
 		"":          nil,
 		"down":      faulty.Only(faulty.Refuse(errors.New("the network is down")), faulty.Get, faulty.List, faulty.Purge),
-		"lost":      faulty.Only(faulty.LoseReply(lost), faulty.Create, faulty.Update, faulty.Delete),
+		"lost":      faulty.Only(faulty.LoseReply(lost), faulty.Create, faulty.Update, faulty.Delete, faulty.ResetCounts),
 		"uncounted": faulty.Only(faulty.Refuse(errors.New("the network is down")), faulty.Spend, faulty.Counts, faulty.ResetCounts, faulty.Usage),
 		"conflict":  faulty.Only(faulty.Refuse(backend.ErrConflict), faulty.Update),
 		"block":     faulty.Only(blockLoudly(faulty.Block), faulty.Get),

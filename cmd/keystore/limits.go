@@ -33,30 +33,35 @@ window that is under way, and when the next one begins. --reset gives all of it 
 				return err
 			}
 			return a.withStore(cmd, mustExist, func(ctx context.Context, ks *keystore.Keystore) error {
-				if reset {
-					if err := ks.ResetLimits(ctx, args[0]); err != nil {
-						return err
+				key, states, err := limitsOf(ctx, ks, args[0])
+				if err == nil && reset { // what cannot be shown is not reset either
+					if err = ks.ResetLimits(ctx, key.ID); err == nil {
+						key, states, err = limitsOf(ctx, ks, key.ID)
 					}
 				}
-				return a.showLimits(ctx, ks, args[0])
+				if err != nil {
+					return err
+				}
+				return a.printLimits(key, states)
 			})
 		})
 	cmd.Flags().BoolVar(&reset, "reset", false, "forget what was spent, and begin each window anew")
 	return cmd
 }
 
-func (a *app) showLimits(ctx context.Context, ks *keystore.Keystore, id string) error {
+func limitsOf(ctx context.Context, ks *keystore.Keystore, id string) (keystore.Key, []keystore.LimitState, error) {
 	key, err := ks.Get(ctx, id)
 	if err != nil {
-		return err
+		return keystore.Key{}, nil, err
 	}
 	if _, known := ks.Plans()[key.Plan]; key.Plan != "" && !known {
-		return unavailable(keystore.ErrUnavailable, "key "+key.ID+" has a plan that is not known here: "+givePlans)
+		return keystore.Key{}, nil, unavailable(keystore.ErrUnavailable, "key "+key.ID+" has a plan that is not known here: "+givePlans)
 	}
 	states, err := ks.LimitsOf(ctx, id)
-	if err != nil {
-		return err
-	}
+	return key, states, err
+}
+
+func (a *app) printLimits(key keystore.Key, states []keystore.LimitState) error {
 	if a.global.json {
 		return a.write(jsonLine(limitsView{key.ID, key.Plan, keyview.States(states)}))
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -22,8 +23,16 @@ const maxPlansFile = 1 << 20 // bytes
 
 const givePlans = "--plans or KEYSTORE_PLANS names the file of the plans that your program has"
 
-// plans are those of the file that --plans names, nil without one.
+// plans are those of the file that --plans names, nil without one. It is read once:
+// it may be a pipe.
 func (a *app) plans() (map[string][]keystore.Limit, error) {
+	if a.readPlans == nil {
+		a.readPlans = sync.OnceValues(a.plansOfFile)
+	}
+	return a.readPlans()
+}
+
+func (a *app) plansOfFile() (map[string][]keystore.Limit, error) {
 	s, err := a.setting("plans", a.global.plans, "KEYSTORE_PLANS")
 	if err != nil || s.text == "" {
 		return nil, err

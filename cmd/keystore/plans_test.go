@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -93,4 +95,19 @@ func FuzzParsePlans(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPlansFromAPipe, which can be read once only: --plans <(jq .plans config.json).
+func TestPlansFromAPipe(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("skipped: /proc/self/fd names open files on Linux")
+	}
+	out, in, err := os.Pipe()
+	require.NoError(t, err)
+	defer out.Close()
+	_, err = in.WriteString(examplePlans)
+	require.NoError(t, err)
+	require.NoError(t, in.Close())
+	u := newTool(t, newStore(t, nil))
+	u.must(t, "generate", "--owner", "alice", "--plan", "free", "--plans", fmt.Sprint("/proc/self/fd/", out.Fd()))
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"example.com/keystore"
 )
 
 // system is what the tool uses of the system around it.
@@ -22,6 +24,8 @@ type app struct {
 	global globalFlags
 	flags  *pflag.FlagSet // those of global
 	began  bool           // flags and arguments were right, and the command runs
+
+	readPlans func() (map[string][]keystore.Limit, error) // see plans
 }
 
 // globalFlags are the flags of every command. Most of them have a variable of

@@ -135,6 +135,9 @@ func (a *app) showUsage(m metering, of func(from, to time.Time) iter.Seq2[keysto
 		end = to
 	}
 	if !from.Before(end) {
+		if !m.to.set {
+			return usagef("--from is not before now, where it ends without --to")
+		}
 		return usagef("--from is not before --to")
 	}
 	lines := of(from, to)
