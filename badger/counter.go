@@ -51,7 +51,7 @@ func (b *Backend) ResetCounts(ctx context.Context, id string) error {
 	}, id)
 }
 
-// PurgeCounts implements [backend.Counter]. It works in chunks of 128 keys, and
+// PurgeCounts implements [backend.Counter]. It works in chunks of 32 keys, and
 // passes over counts that are damaged.
 func (b *Backend) PurgeCounts(ctx context.Context, now time.Time, limit int) (int, error) {
 	return b.purgeDue(ctx, now, limit, kindCountsDue, &b.shared.purgedCounts, b.purgeCounts)

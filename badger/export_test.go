@@ -58,6 +58,7 @@ func WaitForLock(b *Backend) error {
 
 const (
 	ChunkLen       = chunkLen
+	PurgeChunkLen  = purgeChunkLen
 	DefaultReserve = int64(defaultReserve)
 )
 

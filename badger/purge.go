@@ -12,7 +12,16 @@ import (
 	"example.com/keystore/internal/envelope"
 )
 
-// Purge implements [backend.Backend]. It works in chunks of 128 records, the
+// A purge works in smaller chunks than other calls, and rests after each for as long
+// as it took, maxRest at most. Its locks and its work keep others waiting, and where
+// what it deletes comes faster than Badger compacts, all writers must wait, and with
+// them who reads.
+const (
+	purgeChunkLen = 32
+	maxRest       = 10 * time.Millisecond
+)
+
+// Purge implements [backend.Backend]. It works in chunks of 32 records, the
 // longest due first, and passes over records that are damaged.
 func (b *Backend) Purge(ctx context.Context, now time.Time, limit int) (int, error) {
 	return b.purgeDue(ctx, now, limit, kindPurge, &b.shared.purged, b.purge)
@@ -33,7 +42,8 @@ func (b *Backend) purgeDue(ctx context.Context, now time.Time, limit int, kind b
 	count := 0
 	last, entered := index.begin(until)
 	for count < limit {
-		due, err := b.dueEntries(ctx, kind, last, until, min(chunkLen, limit-count))
+		began := time.Now()
+		due, err := b.dueEntries(ctx, kind, last, until, min(purgeChunkLen, limit-count))
 		if err != nil || len(due) == 0 {
 			return count, err
 		}
@@ -47,8 +57,22 @@ func (b *Backend) purgeDue(ctx context.Context, now time.Time, limit int, kind b
 		}
 		last = due[len(due)-1]
 		index.advance(last, entered)
+		if count < limit {
+			b.rest(ctx, min(time.Since(began), maxRest))
+		}
 	}
 	return count, nil
+}
+
+// rest waits, unless the call is to end.
+func (b *Backend) rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-b.closing:
+	}
 }
 
 // dueEntries returns up to limit entries of an index by time, later than last and

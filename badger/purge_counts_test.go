@@ -65,6 +65,23 @@ func TestPurgeOfManyCounts(t *testing.T) {
 	}
 }
 
+// A purge is many small transactions, so that others wait little for each.
+func TestPurgesAreInSmallChunks(t *testing.T) {
+	const chunks = 4
+	b := openMemory(t)
+	for n := range uint64(chunks * badger.PurgeChunkLen) {
+		spend(t, b, fmt.Sprint("id-", n), n, 1, window("second", time.Second, 0))
+	}
+	commits := func() uint64 {
+		txn := badger.Database(b).NewTransaction(false)
+		defer txn.Discard()
+		return txn.ReadTs()
+	}
+	before := commits()
+	assert.Equal(t, chunks*badger.PurgeChunkLen, purgeCounts(t, b, 1, 1000))
+	assert.EqualValues(t, chunks, commits()-before)
+}
+
 func long() bool { return os.Getenv("KEYSTORE_TEST_LONG") == "1" }
 
 // The folder does not grow with the number of spends: a million of one key write

@@ -143,7 +143,7 @@ func (b *Backend) Usage(ctx context.Context, subject string, from, to time.Time)
 	})
 }
 
-// PurgeUsage implements [backend.Meter]. It works in chunks of 128 tallies. Those
+// PurgeUsage implements [backend.Meter]. It works in chunks of 32 tallies. Those
 // that are damaged go when those would that are not.
 func (b *Backend) PurgeUsage(ctx context.Context, now time.Time, limit int) (int, error) {
 	return b.purgeDue(ctx, now, limit, kindTallyDue, &b.shared.purgedTallies, b.purgeTally)
