@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/keystore"
@@ -67,7 +68,8 @@ func New(ks *keystore.Keystore, o *Options) (http.Handler, error) {
 	if h.authorize = o.Authorize; h.authorize == nil {
 		h.authorize = ByKey(h.auth)
 	}
-	return h, h.register(o.Authorize == nil)
+	h.register(o.Authorize == nil)
+	return h, nil
 }
 
 // handler is the API. It does not change after New.
@@ -81,24 +83,25 @@ type handler struct {
 	log       *slog.Logger
 }
 
-// register puts every operation and the description on the mux.
-func (h *handler) register(byKey bool) error {
+// register puts every operation and the description on the mux. That is made when
+// somebody asks for it, for it takes longer than all else here.
+func (h *handler) register(byKey bool) {
 	for _, op := range operations() {
 		h.mux.HandleFunc(op.method+" "+op.path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, op) })
 	}
-	inJSON, inYAML, err := describe(h.base, byKey)
-	if err != nil {
-		return fmt.Errorf("adminapi: the description: %w", err)
+	description := sync.OnceValues(func() (inJSON, inYAML []byte) { return describe(h.base, byKey) })
+	serve := func(w http.ResponseWriter, mediaType string, content []byte) {
+		w.Header().Set("Cache-Control", "no-cache")
+		send(w, http.StatusOK, mediaType, content)
 	}
-	serveFile := func(pattern, mediaType string, content []byte) {
-		h.mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Cache-Control", "no-cache")
-			send(w, http.StatusOK, mediaType, content)
-		})
-	}
-	serveFile("/openapi.json", "application/json", inJSON)
-	serveFile("/openapi.yaml", "application/yaml", inYAML) // RFC 9512
-	return nil
+	h.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		inJSON, _ := description()
+		serve(w, "application/json", inJSON)
+	})
+	h.mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		_, inYAML := description()
+		serve(w, "application/yaml", inYAML) // RFC 9512
+	})
 }
 
 // ServeHTTP answers what the mux would answer in plain text or with a redirection,

@@ -3,6 +3,7 @@ package adminapi
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"reflect"
 	"slices"
@@ -18,7 +19,7 @@ import (
 // and in YAML. It says how callers prove who they are only where that is by a key.
 // huma makes it of the operations and their types; requests are not served by
 // huma: see docs/design.md.
-func describe(base string, byKey bool) (inJSON, inYAML []byte, err error) {
+func describe(base string, byKey bool) (inJSON, inYAML []byte) {
 	types := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	api := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
@@ -51,11 +52,12 @@ func describe(base string, byKey bool) (inJSON, inYAML []byte, err error) {
 			Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{media: {}}}},
 		})
 	}
-	if inJSON, err = json.MarshalIndent(api, "", "  "); err != nil {
-		return nil, nil, err
+	inJSON, err := json.MarshalIndent(api, "", "  ")
+	inYAML, more := api.YAML()
+	if err = errors.Join(err, more); err != nil {
+		panic("adminapi: " + err.Error()) // an operation that cannot be described
 	}
-	inYAML, err = api.YAML()
-	return append(inJSON, '\n'), inYAML, err
+	return append(inJSON, '\n'), inYAML
 }
 
 func (op *operation) describe(types huma.Registry, problems *huma.Schema) *huma.Operation {
