@@ -56,8 +56,12 @@
 // with Open may take Options.AcceptDamage.)
 //
 // Where the very end of a file was cut off, a change that a crash interrupted
-// looks like one that was damaged, and a warning goes to Options.Logger. While
-// the store is open, Badger checks each block that it reads. Whole files that are
+// looks like one that was damaged, and a warning goes to Options.Logger.
+//
+// All this is found when a store is opened, not later. If a table is damaged while the
+// store is open, Badger (v4.9.6, level_handler.go, get) passes over the block in
+// silence: what is in it is taken for absent, or is an older state if another table
+// has one, and what was spent of limits can be spent again. Whole files that are
 // gone, other than tables and the MANIFEST, are not missed; nor is a log that was
 // cut at the end of a transaction and put back to its full length with zeros.
 //

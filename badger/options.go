@@ -145,7 +145,7 @@ func (o *Options) upstream(dir string) badgerdb.Options {
 		WithNumCompactors(2).                              // the fewest that Badger accepts
 		WithValueLogFileSize(16 << 20).                    // mapped at twice its size, yet records stay out of the value log
 		WithMetricsEnabled(false).                         // expvar is global, and costs on every read
-		WithChecksumVerificationMode(options.OnBlockRead). // a damaged block is an error, never a wrong record; inspect reads whole tables
+		WithChecksumVerificationMode(options.OnBlockRead). // no damaged block is taken for good, though it may be passed over: see Damage in doc.go; inspect reads whole tables
 		WithLogger(upstreamLogger{o.Logger.With("package", "badger"), dir})
 	if len(o.EncryptionKey) > 0 {
 		opts = opts.
