@@ -161,8 +161,14 @@ func (b *Backend) attempt(ctx context.Context, fn change) (err error) {
 	var made effect
 	committing := false
 	defer func() {
-		if committing {
-			b.publish(made, err)
+		if !committing || errors.Is(err, backend.ErrNotApplied) {
+			return
+		}
+		if made.due != 0 {
+			made.index.enter(made.due)
+		}
+		for _, id := range made.ids {
+			b.shared.changes.Notify(id)
 		}
 	}()
 	defer contain(b.db, &err)
@@ -174,34 +180,13 @@ func (b *Backend) attempt(ctx context.Context, fn change) (err error) {
 		committing = err == nil
 		return err
 	})
-	if err != nil && !committing {
-		return refused(describe(err))
-	}
-	return committed(err)
-}
-
-// committed is what the error of a commit means.
-func committed(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, badgerdb.ErrConflict), errors.Is(err, badgerdb.ErrTxnTooBig), errors.Is(err, badgerdb.ErrBlockedWrites):
+	case !committing, errors.Is(err, badgerdb.ErrConflict), errors.Is(err, badgerdb.ErrTxnTooBig), errors.Is(err, badgerdb.ErrBlockedWrites):
 		return refused(describe(err))
 	default:
 		return describe(err)
-	}
-}
-
-// publish makes the effect of a change known, if it was committed or may have been.
-func (b *Backend) publish(made effect, err error) {
-	if errors.Is(err, backend.ErrNotApplied) {
-		return
-	}
-	if made.due != 0 {
-		made.index.enter(made.due)
-	}
-	for _, id := range made.ids {
-		b.shared.changes.Notify(id)
 	}
 }
 

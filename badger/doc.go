@@ -70,7 +70,7 @@
 // A call returns when its context ends, even if the disk hangs. A write that
 // was under way by then goes on in the background: its outcome is unknown, as
 // its error says. What cannot be interrupted is a read that waits for the disk
-// itself, be it one of a spend, and [Backend.Close], which waits for writes under way and for Badger:
+// itself, and [Backend.Close], which waits for writes under way and for Badger:
 // that retries for ever where the folder was deleted or its disk fails.
 //
 // # Limits and usage

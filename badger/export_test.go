@@ -2,7 +2,6 @@ package badger
 
 import (
 	"context"
-	"time"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
 
@@ -123,30 +122,9 @@ func SpendBetween(b *Backend, s backend.Spend, between func()) (backend.Spent, e
 		return backend.Spent{}, err
 	}
 	err = b.commit(context.Background(), func(txn *badgerdb.Txn) (effect, error) {
-		made, _, err := b.spendOf(txn, []*spending{own})
+		made, err := b.spendOf(txn, []*spending{own})
 		between()
 		return made, err
 	})
 	return own.spent, err
-}
-
-// FindRoom makes spends believe that there is room, for long.
-func FindRoom(b *Backend) {
-	b.spends.mu.Lock()
-	defer b.spends.mu.Unlock()
-	b.spends.checked = time.Now().Add(time.Hour)
-}
-
-// SpendAlone makes a spend without the queue, if that can be.
-func SpendAlone(b *Backend, s backend.Spend) (backend.Spent, bool) {
-	own, err := newSpending(s)
-	if err != nil || b.enter(context.Background()) != nil {
-		return backend.Spent{}, false
-	}
-	if !b.spendAlone(own) {
-		b.calls.RUnlock()
-		return backend.Spent{}, false
-	}
-	<-own.done
-	return own.spent, own.err == nil
 }

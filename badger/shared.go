@@ -109,26 +109,12 @@ func (s *shared) load(db *badgerdb.DB, keys keyspace) error {
 	return s.loadErr
 }
 
-func (s *shared) stripeOf(id string) int { return int(maphash.String(s.seed, id) % stripeCount) }
-
-// tryLock takes the stripe of an id, which is to be received from to release it, or
-// returns nil if it is taken.
-func (s *shared) tryLock(id string) <-chan struct{} {
-	stripe := s.stripes[s.stripeOf(id)]
-	select {
-	case stripe <- struct{}{}:
-		return stripe
-	default:
-		return nil
-	}
-}
-
 // lock takes the stripes of ids and returns how to release them. It gives up
 // when ctx ends or the handle is being closed.
 func (s *shared) lock(ctx context.Context, closing <-chan struct{}, ids ...string) (unlock func(), err error) {
 	wanted := make([]int, len(ids))
 	for i, id := range ids {
-		wanted[i] = s.stripeOf(id)
+		wanted[i] = int(maphash.String(s.seed, id) % stripeCount)
 	}
 	slices.Sort(wanted) // one order for all, so that none wait for each other
 	return s.lockStripes(ctx, closing, slices.Compact(wanted))

@@ -83,9 +83,8 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	if err := b.enter(ctx); err != nil {
 		return backend.Spent{}, refused(err)
 	}
-	if !b.spendAlone(own) {
-		b.enqueue(own)
-	}
+	b.spends.start.Do(func() { b.background.Go(b.lead) })
+	b.spends.add(own)
 	own.patience.Reset(patience)
 	select {
 	case <-own.done:
@@ -129,28 +128,28 @@ func (s *spending) answer() (backend.Spent, error) {
 	return spent, err
 }
 
-// spendOf makes the spends of one id, and reports whether there is anything to write.
-// Counts that are damaged are the error of its spends alone.
-func (b *Backend) spendOf(txn *badgerdb.Txn, batch []*spending) (made effect, changed bool, err error) {
+// spendOf makes the spends of one id. Counts that are damaged are the error of its
+// spends alone.
+func (b *Backend) spendOf(txn *badgerdb.Txn, batch []*spending) (effect, error) {
 	id, room := batch[0].id, &batch[0].room
 	c, err := b.loadCounts(txn, id, room)
 	if unreadable(err) {
 		for _, s := range batch {
 			s.spent, s.err = backend.Spent{}, refused(err)
 		}
-		return effect{}, false, nil
+		return effect{}, nil
 	}
 	if err != nil {
-		return effect{}, false, err
+		return effect{}, err
 	}
+	changed := false
 	for _, s := range batch {
 		changed = c.spend(s) || changed
 	}
 	if !changed {
-		return effect{}, false, nil
+		return effect{}, nil
 	}
-	made, err = b.putCounts(txn, id, c, room)
-	return made, true, err
+	return b.putCounts(txn, id, c, room)
 }
 
 // spend answers s, and reports whether it changed the counts.

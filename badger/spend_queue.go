@@ -18,39 +18,18 @@ import (
 type spends struct {
 	mu      sync.Mutex
 	waiting []*spending
-	taken   int       // how many are being made
-	crowd   int       // how many were taken together last
-	checked time.Time // when there was room last
+	taken   int // how many are being made
 
 	start sync.Once
 	wake  chan struct{} // filled after something was added
 	stop  chan struct{} // closed when no call is left
+
+	checked time.Time // when there was room last; of lead's goroutine alone
 }
 
 // roomHolds is how long spends go without looking for room again, which takes as long
 // as a fifth of a spend. Nobody fills the reserve so quickly.
 const roomHolds = time.Millisecond
-
-// hasRoom reports whether there was room just now.
-func (q *spends) hasRoom() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return time.Since(q.checked) <= roomHolds
-}
-
-func (q *spends) foundRoom() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.checked = time.Now()
-}
-
-// idle reports whether a spend has no company, with which it had better share a
-// transaction, and nothing else to wait for.
-func (q *spends) idle() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.crowd <= 1 && len(q.waiting) == 0 && time.Since(q.checked) <= roomHolds
-}
 
 // add appends a spend.
 func (q *spends) add(s *spending) {
@@ -70,9 +49,7 @@ func (q *spends) take(batch []*spending) []*spending {
 	n := min(cap(batch)-len(batch), len(q.waiting))
 	batch = append(batch, q.waiting[:n]...)
 	q.waiting = slices.Delete(q.waiting, 0, n)
-	if q.taken = len(batch); q.taken > 0 {
-		q.crowd = q.taken
-	}
+	q.taken = len(batch)
 	return batch
 }
 
@@ -86,12 +63,6 @@ func (q *spends) withdraw(s *spending) bool {
 	}
 	q.waiting = slices.Delete(q.waiting, at, at+1)
 	return true
-}
-
-// enqueue leaves a spend to the queue.
-func (b *Backend) enqueue(s *spending) {
-	b.spends.start.Do(func() { b.background.Go(b.lead) })
-	b.spends.add(s)
 }
 
 // lead makes the transactions of the queue. It is one goroutine for all of them,
@@ -142,11 +113,11 @@ func (b *Backend) commitSpends(batch []*spending) error {
 		return refused(err)
 	}
 	defer unlock()
-	if !b.spends.hasRoom() {
+	if time.Since(b.spends.checked) > roomHolds {
 		if err := b.space.check(fullReserve); err != nil {
 			return refused(err)
 		}
-		b.spends.foundRoom()
+		b.spends.checked = time.Now()
 	}
 	return b.commit(ctx, func(txn *badgerdb.Txn) (effect, error) {
 		var all effect
@@ -155,7 +126,7 @@ func (b *Backend) commitSpends(batch []*spending) error {
 			for n < len(rest) && rest[n].id == rest[0].id {
 				n++
 			}
-			made, _, err := b.spendOf(txn, rest[:n])
+			made, err := b.spendOf(txn, rest[:n])
 			if err != nil {
 				return effect{}, err
 			}

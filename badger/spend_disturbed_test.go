@@ -20,38 +20,11 @@ func daySpend(spendID uint64) backend.Spend {
 	return backend.Spend{ID: "id", SpendID: spendID, Cost: 1, Windows: []backend.Window{unlimited("day", 24*time.Hour, 0)}}
 }
 
-// A spend without company needs no queue, one with others at work does.
-func TestSpendAlone(t *testing.T) {
-	b := openMemory(t)
-	badger.FindRoom(b)
-	for n := range uint64(3) {
-		s, alone := badger.SpendAlone(b, daySpend(n))
-		assert.True(t, alone)
-		assert.Equal(t, backend.Spent{OK: true, Counts: []int64{int64(n + 1)}}, s)
-	}
-	s, alone := badger.SpendAlone(b, daySpend(2))
-	assert.True(t, alone, "of which nothing is to be committed")
-	assert.Equal(t, backend.Spent{OK: true, Counts: []int64{3}}, s)
-	require.NoError(t, badger.WriteAll(b, func() {
-		_, alone := badger.SpendAlone(b, daySpend(4))
-		assert.False(t, alone, "the lock is taken")
-	}))
-	require.NoError(t, badger.Write(b, testContext(t), func(*badgerdb.Txn) error {
-		_, alone := badger.SpendAlone(b, daySpend(5))
-		assert.False(t, alone, "another write is under way")
-		return nil
-	}))
-	_, alone = badger.SpendAlone(b, daySpend(6))
-	assert.True(t, alone)
-	assertConsistent(t, b)
-}
-
 // Another writer of the database and spends get in each other's way, and neither
 // undoes what the other did.
-func TestSpendAloneConflicts(t *testing.T) {
+func TestSpendsConflictWithAnother(t *testing.T) {
 	const spends = 500
 	b := openMemory(t)
-	badger.FindRoom(b)
 	day := daySpend(0).Windows[0]
 	spend(t, b, "id", 0, 1, day)
 	done := make(chan struct{})
@@ -94,7 +67,7 @@ func TestSpendAloneConflicts(t *testing.T) {
 }
 
 // A spend whose commit hangs returns when its context ends, and is made later.
-func TestSpendAloneOnAStalledDisk(t *testing.T) {
+func TestSpendWhoseCommitHangs(t *testing.T) {
 	b := openMemory(t)
 	day := daySpend(0).Windows[0]
 	ctx, stop := context.WithCancel(context.Background())
@@ -111,7 +84,6 @@ func TestSpendAloneOnAStalledDisk(t *testing.T) {
 	total := int64(0)
 	for queued := false; !queued; { // behind one that hangs
 		total++
-		badger.FindRoom(b)
 		short, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		_, err := b.Spend(short, daySpend(uint64(total)))
 		cancel()
