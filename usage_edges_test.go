@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,18 +15,21 @@ import (
 // A lookup counts in the hour in which it happens, also where the one before, of
 // the same entry of the cache, was in another, and by a clock that goes back.
 func TestUsageAtTheEdgeOfAnHour(t *testing.T) {
-	f := newFixture(t)
-	edge := testNoon.Add(time.Hour)
-	f.clock.set(edge.Add(-2 * time.Millisecond))
-	token, key := f.generate(KeyParams{})
-	f.pass(token, 1)
-	for _, at := range []time.Duration{-1, 0, 1, -1, 0} {
-		f.clock.set(edge.Add(at * time.Millisecond))
-		misses := f.Stats().Misses
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		synctest.Wait() // for the Watch, which empties the cache as it begins
+		edge := testNoon.Add(time.Hour)
+		f.clock.set(edge.Add(-2 * time.Millisecond))
+		token, key := f.generate(KeyParams{})
 		f.pass(token, 1)
-		require.Equal(t, misses, f.Stats().Misses, "it is the same entry")
-	}
-	require.Equal(t, []Usage{{Start: testNoon, Allowed: 3, Cost: 3}, {Start: edge, Allowed: 3, Cost: 3}}, usage(t, f.Keystore, key.ID))
+		for _, at := range []time.Duration{-1, 0, 1, -1, 0} {
+			f.clock.set(edge.Add(at * time.Millisecond))
+			misses := f.Stats().Misses
+			f.pass(token, 1)
+			require.Equal(t, misses, f.Stats().Misses, "it is the same entry")
+		}
+		require.Equal(t, []Usage{{Start: testNoon, Allowed: 3, Cost: 3}, {Start: edge, Allowed: 3, Cost: 3}}, usage(t, f.Keystore, key.ID))
+	})
 }
 
 // The room for counts is that between two flushes, not that of a life.
@@ -33,13 +37,13 @@ func TestUsageHasRoomAgainAfterAFlush(t *testing.T) {
 	f := newFixture(t)
 	now := f.now()
 	for round := range 3 {
-		for i := range maxUsageCells / 2 {
+		for i := range 10 * usageShards {
 			f.count(&Key{ID: fmt.Sprintf("%08d%08d", round, i), Owner: "alice"}, now, countAllowed, 1, nil)
 		}
+		require.EqualValues(t, 10*usageShards, f.usage.waiting.Load())
 		require.NoError(t, f.flushUsage(context.Background(), Never))
 		require.Zero(t, f.usage.waiting.Load())
 	}
-	require.Zero(t, f.Stats().UsageLost)
 }
 
 func TestUsageAfterCloseIsLostAndToldSo(t *testing.T) {
