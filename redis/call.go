@@ -99,9 +99,12 @@ func (b *Backend) isClosing() bool { return b.life.Err() != nil }
 
 // Writes are tried for about 1.3 s, for a failover takes longer than a caller should
 // wait without being told.
+// Spends are not: a lookup waits for them, and so they give up as soon as reads do,
+// which go-redis sends four times.
 const (
-	maxTries = 10
-	maxPause = 250 * time.Millisecond
+	maxTries   = 10
+	spendTries = 3 // after that on the goroutine of the caller
+	maxPause   = 250 * time.Millisecond
 )
 
 // pause waits after a try that failed, and reports whether there is to be another.

@@ -47,9 +47,13 @@ func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation, a an
 			b.direct.failed(attempt)
 		}
 	}
+	tries := maxTries
+	if i.script == spendScript {
+		tries = spendTries
+	}
 	_, err := await(ctx, b, c.abandon, func() (struct{}, error) {
 		for try := 1; !c.attempt(ctx); try++ {
-			if !b.pause(ctx, try) {
+			if try == tries || !b.pause(ctx, try) {
 				c.giveUp(ctx)
 				break
 			}

@@ -14,11 +14,12 @@ import (
 )
 
 // Spend implements [backend.Counter]. It refuses what is beyond the limits of the
-// contract, and windows that begin after the year 285 million. Counts that are
+// contract, and windows that begin after the year 142 million. Counts that are
 // damaged are an error until ResetCounts.
 //
-// It is sent again until there is a reply, as long as a write is. A key that others
-// spend from more than 64 times meanwhile may be counted twice for it.
+// It is sent up to four times until there is a reply, within 50 ms if connections are
+// refused: as long as a read, for a lookup waits for it. A key that others spend from
+// more than 64 times meanwhile may be counted twice for it.
 func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, error) {
 	if err := checkSpend(s); err != nil {
 		return backend.Spent{}, refused(err)

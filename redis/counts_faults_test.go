@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -178,4 +181,34 @@ func TestSpendAndContexts(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	unknown(t, err)
 	require.Equal(t, []int64{1, 1}, spend(t, s.past, spendOf("id", 2, 1)).Counts, "the same spend, and counted once")
+}
+
+// A lookup waits for its spend: where connections are refused, that gives up after no
+// more of them than Get, and long before a change does.
+func TestSpendGivesUpAsSoonAsGet(t *testing.T) {
+	t.Parallel()
+	var dials atomic.Int64
+	b := handleOn(t, clientOf(t, &goredis.Options{
+		Addr: "127.0.0.1:1", PoolSize: 100, DialerRetries: 1, ContextTimeoutEnabled: true,
+		Dialer: func(context.Context, string, string) (net.Conn, error) {
+			dials.Add(1)
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		},
+	}), nil)
+	ctx := testContext(t)
+	during := func(call func() error) int64 {
+		before := dials.Load()
+		require.ErrorIs(t, call(), syscall.ECONNREFUSED)
+		return dials.Load() - before
+	}
+	s := spendOf("id", 1, 1)
+	get := during(func() error { _, err := b.Get(ctx, "id"); return err })
+	require.Positive(t, get)
+	require.GreaterOrEqual(t, get, during(func() error { _, err := b.Counts(ctx, "id", s.Windows); return err }))
+	require.GreaterOrEqual(t, get, during(func() error {
+		_, err := b.Spend(ctx, s)
+		require.ErrorIs(t, err, backend.ErrNotApplied)
+		return err
+	}))
+	require.Greater(t, during(func() error { return b.ResetCounts(ctx, "id") }), get, "a change")
 }
