@@ -249,6 +249,17 @@ func TestLargeCounts(t *testing.T) {
 			require.ErrorIs(t, err, backend.ErrNotApplied, name)
 		}
 		require.Equal(t, []int64{backend.MaxCount}, counts(t, b, "id", []backend.Window{w}))
+
+		stored := client.Get(testContext(t), countsKey("id")).Val()
+		for _, digits := range []string{"9007199254740992", "9007199254740993", strings.Repeat("9", 30), strings.Repeat("9", 300)} {
+			client.Set(testContext(t), countsKey("id"), strings.Replace(stored, "=1125899906842624;", "="+digits+";", 1), 0)
+			for spendID := range uint64(6) { // repeats among them
+				s.SpendID = spendID
+				_, err := b.Spend(testContext(t), s)
+				require.ErrorIs(t, err, backend.ErrNotApplied, "nobody spent %s", digits)
+				require.ErrorContains(t, err, "damaged")
+			}
+		}
 	})
 }
 

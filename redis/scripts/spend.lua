@@ -53,6 +53,9 @@ end
 if exceeded or repeated then
   redis.call('ZREM', KEYS[2], '') -- of nothing, which a replica refuses: its counts may be outdated
   for i = 4, 3 + n do
+    if found[i] >= 9007199254740992 then -- 1<<53: more than was ever spent, and inexact
+      return 'damaged'
+    end
     found[i] = found[i] - cost
   end
   return (repeated and '1' or '0') .. ARGV[4]:format(latest, unpack(found, 4, 3 + n))
