@@ -142,7 +142,10 @@ func (a *Auth) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	var limited *keystore.RateLimitError
 	if errors.As(f.err, &limited) {
-		a.setLimitFields(h, limited.Limits, exceeded(limited), refusedAt(limited))
+		// As of when the key was looked up, as Retry-After is, however long the store
+		// took to say so.
+		last := awaited(limited)
+		a.setLimitFields(h, limited.Limits, last, last.Reset.Add(-limited.RetryAfter))
 	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/problem+json")

@@ -70,6 +70,12 @@ func TestLegacyFields(t *testing.T) {
 		ask("3", 429, "20", "2", "3540")
 		time.Sleep(time.Minute)
 		ask("3", 429, "20", "2", "3480") // b alone
+		time.Sleep(time.Hour)
+		ask("9", 200, "10", "1", "60")
+		ask("10", 429, "10", "1", "60") // a alone, though b has not much either
+		time.Sleep(time.Minute)
+		ask("9", 200, "10", "1", "60")
+		ask("3", 429, "20", "2", "3420") // a has less, b takes longer
 
 		// A limit that leaves just enough is not why it is refused, however little that is.
 		token, _ = s.limited("", "a 10/1m", "c 101/24h")
@@ -77,7 +83,7 @@ func TestLegacyFields(t *testing.T) {
 			ask("10", 200, "10", "0", "60")
 			time.Sleep(time.Minute)
 		}
-		ask("6", 200, "101", "5", "85740")
+		ask("6", 200, "101", "5", "82080")
 		ask("5", 429, "10", "4", "60")
 	})
 }

@@ -18,22 +18,21 @@ const quotaExceeded = "https://iana.org/assignments/http-problem-types#quota-exc
 // Require does so itself. Refuse sets them in any case.
 func (a *Auth) SetLimitFields(h http.Header, found keystore.Result) {
 	if a.opts.RateLimitFields && len(found.Limits) > 0 {
-		a.setLimitFields(h, found.Limits, found.Limits, a.ks.Now())
+		a.setLimitFields(h, found.Limits, tightest(found.Limits), a.ks.Now())
 	}
 }
 
 // setLimitFields sets RateLimit and RateLimit-Policy for all limits, and the older
-// fields, which have room for one, for one of some, as of now.
-func (a *Auth) setLimitFields(h http.Header, all, some []keystore.LimitState, now time.Time) {
+// fields, which have room for one, for that one, as of now.
+func (a *Auth) setLimitFields(h http.Header, all []keystore.LimitState, one keystore.LimitState, now time.Time) {
 	h.Set("RateLimit-Policy", policies(all))
 	h.Set("RateLimit", standing(all, now))
-	if !a.opts.LegacyRateLimitFields || len(some) == 0 {
+	if !a.opts.LegacyRateLimitFields {
 		return
 	}
-	l := tightest(some)
-	h.Set("X-RateLimit-Limit", strconv.FormatInt(l.Requests, 10))
-	h.Set("X-RateLimit-Remaining", strconv.FormatInt(l.Remaining, 10))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(secondsUntil(l.Reset, now), 10))
+	h.Set("X-RateLimit-Limit", strconv.FormatInt(one.Requests, 10))
+	h.Set("X-RateLimit-Remaining", strconv.FormatInt(one.Remaining, 10))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(secondsUntil(one.Reset, now), 10))
 }
 
 // policies is the value of RateLimit-Policy, a list of structured fields (RFC 9651,
@@ -87,25 +86,14 @@ func tightest(limits []keystore.LimitState) keystore.LimitState {
 	return least
 }
 
-// exceeded returns the limits that a request was refused for.
-func exceeded(e *keystore.RateLimitError) []keystore.LimitState {
-	var some []keystore.LimitState
+// awaited returns the limit that Retry-After waits for: of those that refused the
+// request, the one whose window ends last. The older fields of a refusal are its, or
+// they would tell a client to come back while another limit still refuses it.
+func awaited(e *keystore.RateLimitError) (last keystore.LimitState) {
 	for _, l := range e.Limits {
-		if l.Remaining < e.Cost {
-			some = append(some, l)
+		if l.Remaining < e.Cost && l.Reset.After(last.Reset) {
+			last = l
 		}
 	}
-	return some
-}
-
-// refusedAt is when the key was looked up. The fields of a refusal are of that moment,
-// as its Retry-After is, however long the store took to say so.
-func refusedAt(e *keystore.RateLimitError) time.Time {
-	var last time.Time
-	for _, l := range exceeded(e) {
-		if l.Reset.After(last) {
-			last = l.Reset
-		}
-	}
-	return last.Add(-e.RetryAfter)
+	return last
 }
