@@ -71,11 +71,10 @@ func TestLegacyFields(t *testing.T) {
 		time.Sleep(time.Minute)
 		ask("3", 429, "20", "2", "3480") // b alone
 		time.Sleep(time.Hour)
-		ask("9", 200, "10", "1", "60")
-		ask("10", 429, "10", "1", "60") // a alone, though b has not much either
+		ask("6", 200, "10", "4", "60")
 		time.Sleep(time.Minute)
-		ask("9", 200, "10", "1", "60")
-		ask("3", 429, "20", "2", "3420") // a has less, b takes longer
+		ask("9", 200, "10", "1", "60")   // a tenth of a, a quarter of b
+		ask("6", 429, "20", "5", "3420") // both refuse it; b takes longer
 
 		// A limit that leaves just enough is not why it is refused, however little that is.
 		token, _ = s.limited("", "a 10/1m", "c 101/24h")
