@@ -134,6 +134,7 @@ func (e *RateLimitError) Exceeded() []string {
 	return names
 }
 
+// Error names the limits that refuse.
 func (e *RateLimitError) Error() string {
 	return ErrRateLimited.Error() + ": " + strings.Join(e.Exceeded(), ", ")
 }

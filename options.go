@@ -129,8 +129,12 @@ type LimitFailure int
 
 // The two ways to treat a lookup that cannot be counted.
 const (
-	LimitsClosed LimitFailure = iota // it is refused: ErrUnavailable
-	LimitsOpen                       // it passes, and Result.LimitsUnchecked says so
+	// LimitsClosed refuses it: ErrUnavailable.
+	LimitsClosed LimitFailure = iota
+	// LimitsOpen lets it pass, and Result.LimitsUnchecked says so. The key itself
+	// must be known: it is for CacheTTL, and StaleIfUnavailable longer. Without the
+	// latter little passes on a store whose failure ends its Watch, as Redis' does.
+	LimitsOpen
 )
 
 // withDefaults checks the options and returns a copy with every default in place.

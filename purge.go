@@ -14,10 +14,9 @@ const purgeSlack = time.Minute
 
 // Purge deletes the keys whose retention has passed, and returns how many; also
 // the counts of limits whose windows have ended, and usage whose retention has
-// passed. It
-// runs in the background too, see Options.PurgeInterval. On an error some are
-// deleted, and calling it again goes on. Errors: ErrInvalid for a
-// clock outside the years 1970 to 8888, ErrUnavailable, ErrClosed.
+// passed. It runs in the background too, see Options.PurgeInterval. On an error some
+// are deleted, and calling it again goes on. Errors: ErrInvalid for a clock outside
+// the years 1970 to 8888, ErrUnavailable, ErrClosed.
 func (s *Keystore) Purge(ctx context.Context) (purged int, err error) {
 	inside, end := s.begin(ctx, "purge", "")
 	err = ErrPanicked

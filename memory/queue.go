@@ -3,6 +3,7 @@ package memory
 import (
 	"container/heap"
 	"context"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -58,6 +59,7 @@ func purge[K any](ctx context.Context, b *Backend, mu *sync.Mutex, q *queue[K], 
 			return n
 		}()
 		purged += n
+		runtime.Gosched() // or the lock is taken again before those who wait for it run
 		if n < chunk {
 			return purged, nil
 		}
