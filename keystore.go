@@ -119,10 +119,11 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 // Close ends the background work, writes the last-used times that are still
 // waiting, within OpTimeout (2 s where that is Never), then the usage that is, as
 // long as each call of the store ends within that time, and delivers the events
-// that wait for the audit, within it again, and closes the backend if Open made it. The error says how many last-used times, lookups and
-// events were lost over the life of the Keystore. Later calls of other methods
-// return ErrClosed; a second Close returns what the first did. To count what is
-// under way, let lookups end before.
+// that wait for the audit, within it again, and closes the backend if Open made it.
+// The error says how many last-used times, lookups and events were lost over the
+// life of the Keystore. Later calls of other methods return ErrClosed; a second
+// Close returns what the first did. To count what is under way, let lookups end
+// before.
 func (s *Keystore) Close() error {
 	s.closeOnce.Do(func() {
 		s.closed.Store(true)

@@ -214,8 +214,9 @@ func (u *usageCounts) take(retention time.Duration) []backend.Addition {
 	return additions
 }
 
-// flushUsage writes what was counted, each call of the store within a timeout. What could not be written is repeated by
-// the next flush, before anything else: by contract it counts once.
+// flushUsage writes what was counted, each call of the store within a timeout. What
+// could not be written is repeated by the next flush, before anything else: by
+// contract it counts once.
 func (s *Keystore) flushUsage(ctx context.Context, each time.Duration) error {
 	u := &s.usage
 	if !u.on {
