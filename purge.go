@@ -8,9 +8,9 @@ import (
 
 const purgeBatch = 500 // keys per backend call
 
-// purgeSlack is how long after their end the counts of windows stay: in the time of
+// purgeSlack is how long after their end the counts of windows stay: by the clock of
 // another process they may not have ended.
-const purgeSlack = time.Minute
+const purgeSlack = time.Hour
 
 // Purge deletes the keys whose retention has passed, and returns how many; also
 // the counts of limits whose windows have ended, and usage whose retention has

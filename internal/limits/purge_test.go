@@ -72,7 +72,7 @@ func purge(t *testing.T, s store, spent int) {
 	lookups.Wait()
 	require.NoError(t, err)
 
-	left, err := counter.PurgeCounts(t.Context(), noon.Add(-time.Minute), spent)
+	left, err := counter.PurgeCounts(t.Context(), noon.Add(-time.Hour), spent)
 	require.NoError(t, err)
 	require.Zero(t, left, "spent windows that Purge left")
 	for _, n := range []int{0, spent / 2, spent - 1} {
