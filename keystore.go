@@ -100,11 +100,13 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 	s.trail = newAuditTrail(opts.Audit, opts.OpTimeout, opts.Logger, opts.Now)
 	s.notes.on = opts.TouchInterval != Never
 	if s.notes.on {
-		s.background.Go(func() { s.touchLoop(ctx) })
+		s.background.Go(func() { s.flushLoop(ctx, opts.TouchInterval, "last-used times", s.flush) })
 	}
 	s.usage.on, s.usage.writing = s.meter != nil && opts.UsageInterval != Never, make(chan struct{}, 1)
 	if s.usage.on {
-		s.background.Go(func() { s.usageLoop(ctx) })
+		s.background.Go(func() {
+			s.flushLoop(ctx, opts.UsageInterval, "usage", func(ctx context.Context) error { return s.flushUsage(ctx, opts.OpTimeout) })
+		})
 	}
 	if opts.PurgeInterval != Never {
 		s.background.Go(func() { s.purgeLoop(ctx) })

@@ -142,8 +142,9 @@ func (n *touchNotes) take() map[string]time.Time {
 	return used
 }
 
-func (s *Keystore) touchLoop(ctx context.Context) {
-	tick := time.NewTicker(s.opts.TouchInterval)
+// flushLoop flushes what waits at each interval until ctx ends.
+func (s *Keystore) flushLoop(ctx context.Context, interval time.Duration, what string, flush func(context.Context) error) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
@@ -151,8 +152,8 @@ func (s *Keystore) touchLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := s.flush(ctx); err != nil && ctx.Err() == nil {
-			s.opts.Logger.Warn("keystore: last-used times could not be written, trying again at the next interval", "error", err)
+		if err := flush(ctx); err != nil && ctx.Err() == nil {
+			s.opts.Logger.Warn("keystore: "+what+" could not be written, trying again at the next interval", "error", err)
 		}
 	}
 }

@@ -261,21 +261,6 @@ func (s *Keystore) addUsage(ctx context.Context, within time.Duration, batch []b
 	}
 }
 
-func (s *Keystore) usageLoop(ctx context.Context) {
-	tick := time.NewTicker(s.opts.UsageInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := s.flushUsage(ctx, s.opts.OpTimeout); err != nil && ctx.Err() == nil {
-			s.opts.Logger.Warn("keystore: usage could not be written, trying again at the next interval", "error", err)
-		}
-	}
-}
-
 // flushUsageLast writes usage for the last time and says what was lost. It goes on as
 // long as the store answers: what waits may be more than can be written in one OpTimeout.
 func (s *Keystore) flushUsageLast() error {
