@@ -95,6 +95,36 @@ func closedByPeer(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || strings.Contains(err.Error(), "server closed idle connection")
 }
 
+// 64 clients make and leave connections. What reaches the app is only what keystore let
+// pass, without the key: no proxy takes a connection to the app for one to keystore.
+func TestOnlyWhatIsVerifiedReachesTheApp(t *testing.T) {
+	url := badgerURL(t)
+	k := fill(t, url, "orders:*")[0]
+	server := serve(t, url)
+	each(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind, server.Addr())
+		var asked atomic.Int64
+		clients := newClients(t, 64, func(c *client) error {
+			if asked.Add(1)%2 == 0 {
+				c.CloseIdleConnections()
+			}
+			status, err := c.get("http://"+s.proxy.Addr()+"/orders", k.token)
+			if err == nil && status != http.StatusOK {
+				err = errors.New("not 200: " + http.StatusText(status))
+			}
+			return err
+		})
+		clients.await(t, "many requests", func() bool { return asked.Load() > 5000 })
+		clients.end(t)
+		seen := map[string]int{}
+		for _, r := range s.app.take() {
+			seen[r.URL.Path+" of "+r.Header.Get("X-Key-Id")+r.Header.Get("Authorization")]++
+		}
+		assert.Len(t, seen, 1, seen)
+		assert.Positive(t, seen["/orders of "+k.ID], seen)
+	})
+}
+
 // A key is revoked while 64 clients use it, each on a connection that it keeps. None of
 // their requests passes that begins when the bound is over: at once where the server
 // itself revokes, and CacheTTL where another process does.

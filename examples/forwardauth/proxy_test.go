@@ -60,7 +60,7 @@ func TestWhatIsAskedAndPassedOn(t *testing.T) {
 			assert.Zero(t, asked.ContentLength)
 			assert.Empty(t, asked.TransferEncoding)
 			assert.Empty(t, asked.Header["Cookie"])
-			assert.False(t, asked.Close, "the connection is kept")
+			assert.Equal(t, kind == "caddy", asked.Close, "nginx keeps the connection, Caddy may not")
 
 			passed := s.app.one(t)
 			assert.Equal(t, c.method, passed.Method)
@@ -113,30 +113,28 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// A refusal is the same where the proxy had to ask twice, since keystore had closed the
-// connection that was kept, as one does that ends.
+// A refusal is the same where nginx had to ask twice, since keystore had closed the
+// connection that was kept, as one does that ends. Caddy keeps none.
 func TestRefusalOnASecondTry(t *testing.T) {
-	each(t, func(t *testing.T, kind string) {
-		var asked atomic.Int64
-		status := 0
-		keystore := newRecorder(t, func(w http.ResponseWriter, r *http.Request) {
-			switch asked.Add(1) % 3 {
-			case 2:
-				panic(http.ErrAbortHandler)
-			case 0:
-				w.Header().Set("Retry-After", "7")
-				w.WriteHeader(status)
-			}
-		})
-		s := newSite(t, kind, keystore.addr)
-		for _, status = range []int{400, 401, 403, 429, 431, 500, 503} {
-			require.Equal(t, http.StatusOK, s.get(t, "/", bearer("x")).StatusCode) // the connection is kept
-			s.app.one(t)
-			assert.Equal(t, status, s.get(t, "/", bearer("x")).StatusCode)
-			assert.Zero(t, asked.Load()%3)
-			assert.Empty(t, s.app.take(), status)
+	var asked atomic.Int64
+	status := 0
+	keystore := newRecorder(t, func(w http.ResponseWriter, r *http.Request) {
+		switch asked.Add(1) % 3 {
+		case 2:
+			panic(http.ErrAbortHandler)
+		case 0:
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(status)
 		}
 	})
+	s := newSite(t, "nginx", keystore.addr)
+	for _, status = range []int{400, 401, 403, 429, 431, 500, 503} {
+		require.Equal(t, http.StatusOK, s.get(t, "/", bearer("x")).StatusCode) // the connection is kept
+		s.app.one(t)
+		assert.Equal(t, status, s.get(t, "/", bearer("x")).StatusCode)
+		assert.Zero(t, asked.Load()%3)
+		assert.Empty(t, s.app.take(), status)
+	}
 }
 
 // Without keystore nothing is let through but what is open to all.
