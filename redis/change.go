@@ -38,21 +38,16 @@ func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation, a an
 		return refused(err)
 	}
 	c := &change{b: b, invocation: i, repeatable: repeatable, answer: a}
-	if repeatable {
-		if attempt := b.direct.begin(ctx); attempt != nil {
-			if c.attempt(attempt) {
-				b.work.Done()
-				return c.err
-			}
-			b.direct.failed(attempt)
-		}
+	if repeatable && c.quick(ctx) {
+		b.work.Done()
+		return c.err
 	}
 	tries := maxTries
 	if i.script == spendScript {
 		tries = spendTries
 	}
 	_, err := await(ctx, b, c.abandon, func() (struct{}, error) {
-		for try := 1; !c.attempt(ctx); try++ {
+		for try := 1; !c.attempt(ctx, c.alone); try++ {
 			if try == tries || !b.pause(ctx, try) {
 				c.giveUp(ctx)
 				break
@@ -63,8 +58,59 @@ func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation, a an
 	return err
 }
 
+// quick makes a first attempt from the goroutine of the caller, and reports whether
+// that settles it. Spends are sent together when many are under way: lookups wait for
+// them.
+func (c *change) quick(ctx context.Context) bool {
+	if c.script == spendScript {
+		many := c.b.coalescer.begin()
+		defer c.b.coalescer.end()
+		if many {
+			settled := c.attempt(ctx, c.gathered)
+			if !settled && ended(ctx) != nil {
+				c.giveUp(ctx)
+				settled = true
+			}
+			return settled
+		}
+	}
+	attempt := c.b.direct.begin(ctx)
+	if attempt == nil {
+		return false
+	}
+	settled := c.attempt(attempt, c.alone)
+	if !settled {
+		c.b.direct.failed(attempt)
+	}
+	return settled
+}
+
+func (c *change) alone(ctx context.Context) (any, error) { return c.run(ctx, c.b.client) }
+
+var (
+	errNotSent = errors.New("the command was not sent with others")
+	errNoReply = errors.New("there was no reply")
+)
+
+// gathered sends the change with those of others. That the server does not know the
+// script, or has not the key, is left to the next attempt.
+func (c *change) gathered(ctx context.Context) (any, error) {
+	cmd := c.command(context.Background(), false)
+	switch c.b.coalescer.send(ctx, c.keys[0], cmd) {
+	case notSent:
+		return nil, errNotSent
+	case noReply:
+		return nil, errNoReply
+	}
+	reply, err := cmd.Result()
+	if reply == nil && err == nil {
+		err = errNoReply // a hook of the client's did not let it through
+	}
+	return reply, err
+}
+
 // attempt sends the change once, and reports whether that settles it.
-func (c *change) attempt(ctx context.Context) bool {
+func (c *change) attempt(ctx context.Context, send func(context.Context) (any, error)) bool {
 	c.open.Store(true) // before the context is looked at: see abandon
 	if ctx.Err() != nil {
 		c.err = contextError(ctx)
@@ -76,7 +122,7 @@ func (c *change) attempt(ctx context.Context) bool {
 	if c.script.tells {
 		c.args[messageArg] = messageEnd()
 	}
-	reply, err := c.run(ctx, c.b.client)
+	reply, err := send(ctx)
 	if err == nil {
 		c.err = c.answer(reply, c.doubt)
 		return true

@@ -11,11 +11,12 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// A GET costs client and server some system calls and waking each other up, many
-// times what the command itself costs. So when many Gets are under way they are sent
-// together, in pipelines: those that come while the pipelines before them wait for
-// their replies are the next one. Nobody waits for others to come. Each Get is a
-// command of its own, sent after its call began, and its reply is its caller's alone.
+// A GET, or the script of a spend, costs client and server some system calls and
+// waking each other up, more than the command itself. So when many Gets and Spends are
+// under way they are sent together, in pipelines: those that come while the pipelines
+// before them wait for their replies are the next one. Nobody waits for others to come.
+// Each is a command of its own, sent after its call began, and its reply is its
+// caller's alone.
 //
 // When few are under way that would only be a detour through another goroutine, and
 // they are sent as they come.
@@ -24,12 +25,12 @@ import (
 // nothing; from a server that is a network away, who comes while all are under way
 // waits up to a round trip longer than by a plain GET, so there are some.
 const (
-	fewGets       = 4
-	pipelineLen   = 64 // GETs
+	fewCalls      = 4
+	pipelineLen   = 64 // commands
 	pipelineCount = 4  // under way at once, per server
 )
 
-// coalescer gathers Gets into pipelines. Goroutines that send them are started when
+// coalescer gathers Gets and Spends into pipelines. Goroutines that send them are started when
 // there is something to send, and end when there is nothing any more.
 type coalescer struct {
 	client goredis.UniversalClient
@@ -37,7 +38,7 @@ type coalescer struct {
 	work   *sync.WaitGroup // of the handle
 	few    int64           // as many Gets at once are not gathered
 	wait   time.Duration   // for being sent, and for the replies of a server that is not slow
-	gets   atomic.Int64    // under way
+	calls  atomic.Int64    // under way
 
 	mu     sync.Mutex
 	queues map[*goredis.Client]*queue // those with a sender
@@ -50,7 +51,7 @@ type queue struct {
 	senders int
 }
 
-// pipeline is a number of GETs that are sent together.
+// pipeline is a number of commands that are sent together.
 type pipeline struct {
 	queue *queue
 	cmds  []goredis.Cmder
@@ -60,34 +61,42 @@ type pipeline struct {
 }
 
 func newCoalescer(client goredis.UniversalClient, d *direct, work *sync.WaitGroup) *coalescer {
-	few := int64(fewGets)
+	few := int64(fewCalls)
 	if _, ok := client.(*goredis.ClusterClient); ok {
 		few *= 3 // the masters that there are at least: to one of them it is as few
 	}
 	return &coalescer{client: client, direct: d, work: work, few: few, wait: directWait, queues: make(map[*goredis.Client]*queue)}
 }
 
-// begin counts a Get, and reports whether to gather it. end must follow. A client
+// begin counts a call, and reports whether to gather it. end must follow. A client
 // that obeys no deadlines could keep all senders of a server for as long as that is
 // silent.
-func (c *coalescer) begin() bool { return c.gets.Add(1) > c.few && c.direct.able }
+func (c *coalescer) begin() bool { return c.calls.Add(1) > c.few && c.direct.able }
 
-func (c *coalescer) end() { c.gets.Add(-1) }
+func (c *coalescer) end() { c.calls.Add(-1) }
 
-// get sends a GET with others, and returns the command with its reply or error; or
-// nil if there is none, because ctx ended or because it is better sent alone.
-func (c *coalescer) get(ctx context.Context, key string) *goredis.StringCmd {
+// outcome is what became of a command that was to be sent with others.
+type outcome int
+
+const (
+	notSent outcome = iota // nor will it be: ctx ended, or it is better sent alone
+	noReply                // it is sent, or will be, and ctx ended
+	replied                // it has its reply or error
+)
+
+// send has a command sent with others. It must not be one that go-redis repeats, and
+// belongs to the coalescer until it is replied or not sent.
+func (c *coalescer) send(ctx context.Context, key string, cmd goredis.Cmder) outcome {
 	now := time.Now()
 	server := c.server(soon{ctx, now.Add(c.wait)}, key)
 	if server == nil {
-		return nil
+		return notSent
 	}
 	limit := c.wait
 	deadline, bounded := ctx.Deadline()
 	if bounded {
 		limit = min(limit, deadline.Sub(now))
 	}
-	cmd := onceGet{goredis.NewStringCmd(context.Background(), "get", key)}
 	p := c.join(server, cmd, deadline)
 
 	// To ask a context for its channel may start a timer, which takes longer than all
@@ -106,18 +115,20 @@ func (c *coalescer) get(ctx context.Context, key string) *goredis.StringCmd {
 	for {
 		select {
 		case <-p.done:
-			if cmd.Err() == nil && cmd.Val() == "" {
-				return nil // a hook of the client's did not let it through; no record is empty
-			}
-			return cmd.StringCmd
+			return replied
 		case <-timer.C:
-			if c.withdraw(p, cmd) || ended(ctx) != nil {
-				return nil
+			if c.withdraw(p, cmd) {
+				return notSent
+			}
+			if ended(ctx) != nil {
+				return noReply
 			}
 			cancelled = ctx.Done()
 		case <-cancelled:
-			c.withdraw(p, cmd)
-			return nil
+			if c.withdraw(p, cmd) {
+				return notSent
+			}
+			return noReply
 		}
 	}
 }
@@ -163,7 +174,7 @@ func (c *coalescer) join(server *goredis.Client, cmd goredis.Cmder, deadline tim
 	if q.senders < pipelineCount {
 		q.senders++
 		c.work.Add(1) // no Close has waited for it in vain: the caller's own is not done yet
-		go c.send(server, q)
+		go c.sender(server, q)
 	}
 	return p
 }
@@ -188,11 +199,11 @@ func remove[T comparable](from []T, v T) []T {
 	return slices.Delete(from, i, i+1)
 }
 
-// send sends pipelines until none waits.
-func (c *coalescer) send(server *goredis.Client, q *queue) {
+// sender sends pipelines until none waits.
+func (c *coalescer) sender(server *goredis.Client, q *queue) {
 	defer c.work.Done()
 	for {
-		runtime.Gosched() // callers that got their replies just now may have their next Get
+		runtime.Gosched() // callers that got their replies just now may have their next call
 		p := c.next(server, q)
 		if p == nil {
 			return

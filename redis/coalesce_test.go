@@ -19,8 +19,8 @@ import (
 	"example.com/keystore/redis"
 )
 
-// pipelines watches the pipelines of GETs that go through a client, and can hold them
-// up or keep them from being sent.
+// pipelines watches the pipelines of GETs and scripts that go through a client, and can
+// hold them up or keep them from being sent.
 type pipelines struct {
 	mu          sync.Mutex
 	sizes       []int
@@ -60,13 +60,13 @@ func (p *pipelines) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 
 func (p *pipelines) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []goredis.Cmder) error {
-		if cmds[0].Name() != "get" { // what a connection begins with
+		if gatherableKey(cmds[0]) == "" { // what a connection begins with
 			return next(ctx, cmds)
 		}
 		p.mu.Lock()
 		p.sizes = append(p.sizes, len(cmds))
 		for _, cmd := range cmds {
-			p.keys[cmd.Args()[1].(string)]++
+			p.keys[gatherableKey(cmd)]++
 		}
 		p.under++
 		p.most = max(p.most, p.under)
@@ -85,6 +85,17 @@ func (p *pipelines) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredi
 		}
 		return next(ctx, cmds)
 	}
+}
+
+// gatherableKey is the first key of what may be gathered, and "" of other commands.
+func gatherableKey(cmd goredis.Cmder) string {
+	switch cmd.Name() {
+	case "get":
+		return cmd.Args()[1].(string)
+	case "evalsha", "eval":
+		return cmd.Args()[3].(string)
+	}
+	return ""
 }
 
 // hold has pipelines from now on wait until the function it returns is called.
@@ -219,7 +230,7 @@ func TestGatheredWhenMany(t *testing.T) {
 	b := handleOn(t, client, nil)
 	ids := createMany(t, b, 1)
 	var wg sync.WaitGroup
-	for range redis.FewGets {
+	for range redis.FewCalls {
 		wg.Go(func() {
 			for range 50 {
 				get(t, b, ids[0])
@@ -229,7 +240,7 @@ func TestGatheredWhenMany(t *testing.T) {
 	wg.Wait()
 	count, _, _, _, single := seen.sent()
 	require.Zero(t, count)
-	require.Equal(t, 50*redis.FewGets, single)
+	require.Equal(t, 50*redis.FewCalls, single)
 
 	redis.GatherAll(b)
 	release := seen.hold()

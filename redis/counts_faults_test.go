@@ -17,6 +17,7 @@ import (
 
 	"example.com/keystore/backend"
 	"example.com/keystore/internal/testserver"
+	"example.com/keystore/redis"
 )
 
 // A spend whose reply is lost after the script ran, or whose request is lost before,
@@ -146,8 +147,8 @@ func TestSpendersAtOnce(t *testing.T) {
 	defer reset()
 	var passed atomic.Int64
 	var wg sync.WaitGroup
-	for range 3 {
-		b := openURL(t, url)
+	for _, b := range openAll(t, url, 3) {
+		b := b.(*redis.Backend)
 		for range 21 {
 			wg.Go(func() {
 				for range 5 {

@@ -134,7 +134,7 @@ var (
 // unsent reports whether a command certainly never left this process.
 func unsent(err error) bool {
 	var dial *net.OpError
-	return errors.Is(err, goredis.ErrPoolTimeout) || errors.Is(err, goredis.ErrPoolExhausted) || errors.Is(err, goredis.ErrClosed) ||
+	return errors.Is(err, errNotSent) || errors.Is(err, goredis.ErrPoolTimeout) || errors.Is(err, goredis.ErrPoolExhausted) || errors.Is(err, goredis.ErrClosed) ||
 		errors.As(err, &dial) && dial.Op == "dial"
 }
 

@@ -58,12 +58,12 @@ func Certain(err error) bool { return certain(err) }
 func WorthRetrying(err error) bool { return worthRetrying(err) }
 
 const (
-	FewGets       = fewGets
+	FewCalls      = fewCalls
 	PipelineLen   = pipelineLen
 	PipelineCount = pipelineCount
 )
 
-// GatherAll has a handle gather Gets however few there are.
+// GatherAll has a handle gather calls however few there are.
 func GatherAll(b *Backend) *Backend {
 	b.coalescer.few = 0
 	return b
@@ -76,7 +76,7 @@ func GatherPatiently(b *Backend) *Backend {
 	return GatherAll(b)
 }
 
-// Gathering tells how many senders a handle has, and how many Gets wait for them.
+// Gathering tells how many senders a handle has, and how many calls wait for them.
 func Gathering(b *Backend) (senders, waiting int) {
 	b.coalescer.mu.Lock()
 	defer b.coalescer.mu.Unlock()
@@ -89,9 +89,9 @@ func Gathering(b *Backend) (senders, waiting int) {
 	return senders, waiting
 }
 
-// GathersNothing tells whether nothing is left of Gets that a handle had.
+// GathersNothing tells whether nothing is left of calls that a handle had.
 func GathersNothing(b *Backend) bool {
 	b.coalescer.mu.Lock()
 	defer b.coalescer.mu.Unlock()
-	return len(b.coalescer.queues) == 0 && b.coalescer.gets.Load() == 0
+	return len(b.coalescer.queues) == 0 && b.coalescer.calls.Load() == 0
 }

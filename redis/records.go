@@ -97,7 +97,11 @@ func (b *Backend) Get(ctx context.Context, id string) (backend.Record, error) {
 // reply or error; nil if there is no quick way, or ctx ended.
 func (b *Backend) firstGet(ctx context.Context, key string, many bool) *goredis.StringCmd {
 	if many {
-		return b.coalescer.get(ctx, key)
+		cmd := onceGet{goredis.NewStringCmd(context.Background(), "get", key)}
+		if b.coalescer.send(ctx, key, cmd) != replied || cmd.Err() == nil && cmd.Val() == "" {
+			return nil // empty, which no record is: a hook of the client's did not let it through
+		}
+		return cmd.StringCmd
 	}
 	attempt := b.direct.begin(ctx)
 	if attempt == nil {

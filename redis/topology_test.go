@@ -12,7 +12,8 @@ import (
 	"example.com/keystore/redis"
 )
 
-// openAll opens n handles on the store of a URL. Every second one gathers all Gets.
+// openAll opens n handles on the store of a URL. Every second one gathers all Gets
+// and Spends.
 func openAll(t testing.TB, rawURL string, n int) []backend.Backend {
 	t.Helper()
 	handles := make([]backend.Backend, n)
