@@ -123,7 +123,8 @@ func start(b backend.Backend, opts Options, owned bool) *Keystore {
 // long as each call of the store ends within that time, and delivers the events
 // that wait for the audit, within it again, and closes the backend if Open made it.
 // The error says how many last-used times, lookups and events were lost over the
-// life of the Keystore. Later calls of other methods return ErrClosed; a second
+// life of the Keystore; of usage for damaged tallies it can only say that there was
+// some. Later calls of other methods return ErrClosed; a second
 // Close returns what the first did. To count what is under way, let lookups end
 // before.
 func (s *Keystore) Close() error {

@@ -26,7 +26,7 @@ type Stats struct {
 	Entries   int    // keys that a token proved; with StaleIfUnavailable also those that a flush has dropped
 	Watch     WatchState
 	AuditLost uint64        // events that Options.Audit never got; cache or not
-	UsageLost uint64        // lookups that were not counted for want of room; cache or not
+	UsageLost uint64        // lookups that were not counted for want of room, those for damaged tallies not among them; cache or not
 	Unchecked uint64        // lookups that passed unchecked by LimitsOpen; cache or not
 	Bound     time.Duration // how long after a change elsewhere has returned a lookup that begins may miss it: Options.CacheTTL, and StaleIfUnavailable on top while the store fails; 0: there is no cache
 }

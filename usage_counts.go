@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,7 @@ type usageCounts struct {
 
 	writing chan struct{}      // holds one during a flush: a lock that can be waited for under a context
 	pending []backend.Addition // taken from the shards, and perhaps written; the next flush repeats them as they are
+	damage  error              // the last one that a flush met: tallies that took nothing
 }
 
 type usageShard struct {
@@ -216,7 +218,8 @@ func (u *usageCounts) take(retention time.Duration) []backend.Addition {
 
 // flushUsage writes what was counted, each call of the store within a timeout. What
 // could not be written is repeated by the next flush, before anything else: by
-// contract it counts once.
+// contract it counts once. What is for damaged tallies is lost, and no error: it
+// would be in the way of all that is counted later.
 func (s *Keystore) flushUsage(ctx context.Context, each time.Duration) error {
 	u := &s.usage
 	if !u.on {
@@ -228,24 +231,36 @@ func (s *Keystore) flushUsage(ctx context.Context, each time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := s.addPending(ctx, each); err != nil {
-		return err
+	damage, err := s.addPending(ctx, each)
+	if err == nil {
+		u.pending = u.take(s.opts.UsageRetention)
+		var more error
+		more, err = s.addPending(ctx, each)
+		damage = cmp.Or(damage, more)
 	}
-	u.pending = u.take(s.opts.UsageRetention)
-	return s.addPending(ctx, each)
+	if damage != nil {
+		u.damage = damage
+		s.opts.Logger.Warn("keystore: usage was lost: there are damaged tallies in the store, to which nothing can be added", "error", damage)
+	}
+	return err
 }
 
-func (s *Keystore) addPending(ctx context.Context, each time.Duration) error {
+// addPending returns the first of the damages that it met, and the error that ended it.
+func (s *Keystore) addPending(ctx context.Context, each time.Duration) (damage, err error) {
 	u := &s.usage
 	for len(u.pending) > 0 {
 		n := min(len(u.pending), usageBatch)
-		if err := s.addUsage(ctx, each, u.pending[:n]); err != nil {
-			return err
+		err := s.addUsage(ctx, each, u.pending[:n])
+		switch {
+		case errors.Is(err, backend.ErrDamagedTally):
+			damage = cmp.Or(damage, err)
+		case err != nil:
+			return damage, err
 		}
 		u.pending = u.pending[n:]
 	}
 	u.pending = nil
-	return nil
+	return damage, nil
 }
 
 // addUsage is one backend call. It is repeated soon if its outcome is unknown: by
@@ -255,10 +270,15 @@ func (s *Keystore) addUsage(ctx context.Context, within time.Duration, batch []b
 	defer op.end()
 	for try := 1; ; try++ {
 		err := s.meter.AddUsage(op, batch)
-		if try == sendTries || err == nil || errors.Is(err, backend.ErrNotApplied) || errors.Is(err, backend.ErrClosed) || backoff(op, try) != nil {
+		if try == sendTries || err == nil || isFinal(err) || backoff(op, try) != nil {
 			return err
 		}
 	}
+}
+
+// isFinal reports whether it is known what an AddUsage that failed has added.
+func isFinal(err error) bool {
+	return errors.Is(err, backend.ErrNotApplied) || errors.Is(err, backend.ErrClosed) || errors.Is(err, backend.ErrDamagedTally)
 }
 
 // flushUsageLast writes usage for the last time and says what was lost. It goes on as
@@ -276,11 +296,16 @@ func (s *Keystore) flushUsageLast() error {
 	lost := s.usage.lost.Load() + waiting
 	switch {
 	case lost == 0:
-		return nil
+		err = nil
 	case err != nil:
-		return fmt.Errorf("%w: usage of %d lookups was lost, or may be counted already: %w", ErrUnavailable, lost, err)
+		err = fmt.Errorf("%w: usage of %d lookups was lost, or may be counted already: %w", ErrUnavailable, lost, err)
+	default:
+		err = fmt.Errorf("keystore: usage of %d lookups was lost, because more than %d keys were used between two flushes", lost, maxUsageCells)
 	}
-	return fmt.Errorf("keystore: usage of %d lookups was lost, because more than %d keys were used between two flushes", lost, maxUsageCells)
+	if damage := s.usage.damage; damage != nil {
+		err = errors.Join(err, fmt.Errorf("keystore: usage for damaged tallies was lost, of how many lookups is not known: %w", damage))
+	}
+	return err
 }
 
 // forget drops what waits and returns how many lookups that were.

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -114,6 +115,11 @@ type Meter interface {
 	// one of the last KeptAdditions that this tally got adds nothing; whether its
 	// PurgeAt counts is open. It may work in chunks: after an error some took effect,
 	// and repeating is safe. No two additions of a call have the same Subject and Day.
+	//
+	// A tally that cannot be read, and so not be added to, is left as it is, or begins
+	// anew if it is damaged and the driver says so in its documentation. It is in the
+	// way of no other: if tallies are left, the error is ErrDamagedTally after all
+	// other additions were made, and one that is not if some of these failed too.
 	AddUsage(ctx context.Context, additions []Addition) error
 
 	// Usage returns the tallies of the subject whose day is in [from, to), ascending
@@ -124,6 +130,12 @@ type Meter interface {
 	// now, and returns how many; otherwise as PurgeCounts.
 	PurgeUsage(ctx context.Context, now time.Time, limit int) (int, error)
 }
+
+// ErrDamagedTally is the error of AddUsage, as [errors.Is] finds it, if all additions
+// were made but those to tallies that cannot be read: somebody else has overwritten
+// them, or a later version of the driver has written them. They are left as they
+// are, for somebody may repair them. To repeat the call would not change that.
+var ErrDamagedTally = errors.New("backend: a tally of usage cannot be read, and nothing was added to it")
 
 // Addition is what is added to a tally.
 type Addition struct {

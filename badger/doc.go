@@ -91,7 +91,8 @@
 // Counts that are damaged, or of a newer version, are an error of every spend and of
 // Counts, never a pass, until ResetCounts does away with them; PurgeCounts passes
 // over them. A tally that is damaged is an error of Usage; the next addition begins
-// it anew, and the logger is told.
+// it anew, and the logger is told. One of a newer version stays as it is, and an
+// addition to it is [backend.ErrDamagedTally].
 //
 // A backup holds counts and tallies too. Restoring it brings back what was spent by
 // then: what was spent since can be spent again.

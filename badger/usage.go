@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
@@ -63,7 +64,8 @@ func validTallyName(name string) bool {
 
 // AddUsage implements [backend.Meter]. It works in chunks of 128 additions, and
 // refuses all of them if one is not as the contract says. A tally that is damaged
-// begins anew, which the logger is told.
+// begins anew, which the logger is told; one of a newer version of this library is
+// left as it is.
 func (b *Backend) AddUsage(ctx context.Context, additions []backend.Addition) error {
 	if err := b.enter(ctx); err != nil {
 		return refused(err)
@@ -76,7 +78,19 @@ func (b *Backend) AddUsage(ctx context.Context, additions []backend.Addition) er
 			return refused(err)
 		}
 	}
-	return inChunks(ctx, b, fullReserve, own, b.addUsage)
+	var newer atomic.Pointer[error] // for a chunk may go on after the call has returned
+	err := inChunks(ctx, b, fullReserve, own, func(txn *badgerdb.Txn, a addition) (effect, error) {
+		made, err := b.addUsage(txn, a)
+		if errors.Is(err, errNewer) {
+			newer.Store(&err)
+			return effect{}, nil
+		}
+		return made, err
+	})
+	if left := newer.Load(); err == nil && left != nil {
+		return fmt.Errorf("%w: %w", backend.ErrDamagedTally, *left)
+	}
+	return err
 }
 
 func (b *Backend) addUsage(txn *badgerdb.Txn, a addition) (effect, error) {

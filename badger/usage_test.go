@@ -123,8 +123,24 @@ func TestTallyOfNewerVersion(t *testing.T) {
 	const key = "keystore/uk\x00\x00\x00\x00\x00"
 	newer := withSum("\x02 something else")
 	setKey(t, b, key, newer)
-	err := b.AddUsage(testContext(t), []backend.Addition{addition("k", 0, 2, time.UnixMilli(50))})
-	assert.ErrorContains(t, err, "newer version")
+	var all []backend.Addition
+	for n := range 2*badger.ChunkLen + 7 {
+		all = append(all, addition(fmt.Sprint("other", n), 0, 1, time.UnixMilli(200)))
+	}
+	all[3] = addition("k", 0, 2, time.UnixMilli(50))
+	for range 2 {
+		err := b.AddUsage(testContext(t), all)
+		assert.ErrorIs(t, err, backend.ErrDamagedTally)
+		assert.ErrorContains(t, err, "newer version")
+		assert.NotErrorIs(t, err, backend.ErrNotApplied)
+	}
+	for n := range all {
+		if n != 3 {
+			assert.Equal(t, int64(5), usageOf(t, b, fmt.Sprint("other", n))[0].Counts["07a"], "all others are added to, once")
+		}
+	}
+	err := b.AddUsage(testContext(t), append(all, addition("", 0, 2, time.Time{})))
+	assert.NotErrorIs(t, err, backend.ErrDamagedTally)
 	assert.ErrorIs(t, err, backend.ErrNotApplied)
 	assert.Zero(t, purgeUsage(t, b, 100, 10))
 	assert.ErrorIs(t, b.Backup(new(strings.Builder)), badger.ErrDamaged)

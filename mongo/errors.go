@@ -148,10 +148,18 @@ func code(err error) int {
 }
 
 // onlyDuplicates reports whether statements failed for nothing but duplicate keys.
-func onlyDuplicates(err error) bool {
+func onlyDuplicates(err error) bool { return failedOnlyBy(err, codeDuplicateKey) }
+
+func failedOnlyBy(err error, codes ...int) bool {
 	var write mongo.WriteException
-	return errors.As(err, &write) && write.WriteConcernError == nil &&
-		!slices.ContainsFunc(write.WriteErrors, func(e mongo.WriteError) bool { return e.Code != codeDuplicateKey })
+	return errors.As(err, &write) && write.WriteConcernError == nil && len(write.WriteErrors) > 0 &&
+		!slices.ContainsFunc(write.WriteErrors, func(e mongo.WriteError) bool { return !slices.Contains(codes, e.Code) })
+}
+
+// onlyDamage reports whether statements failed for nothing but fields that cannot
+// be added to: they have another type, or the sum is more than 64 bits hold.
+func onlyDamage(err error) bool {
+	return failedOnlyBy(err, codeTypeMismatch, codeBadValue)
 }
 
 // hasCode reports whether err is a failure that the server gave one of the codes.

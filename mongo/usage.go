@@ -30,7 +30,8 @@ func tallyID(subject string, day time.Time) string {
 }
 
 // AddUsage implements [backend.Meter]. It works in chunks of 64 additions, each of
-// which is one command, and three where a tally is missing.
+// which is one command, and three where a tally is missing. Where one is damaged it
+// takes about a dozen more to find it, which is left as it is.
 func (b *Backend) AddUsage(ctx context.Context, additions []backend.Addition) error {
 	return b.answer(b.addUsage(ctx, additions))
 }
@@ -45,24 +46,52 @@ func (b *Backend) addUsage(ctx context.Context, additions []backend.Addition) er
 			return refused(err)
 		}
 	}
+	var damage error
 	for i := 0; i < len(additions); i += chunkLen {
 		err := b.addChunk(ctx, additions[i:min(i+chunkLen, len(additions))])
-		if err != nil && i > 0 {
+		switch {
+		case errors.Is(err, backend.ErrDamagedTally):
+			damage = err
+		case err != nil && i > 0:
 			return partial{err}
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 	}
-	return nil
+	return damage
 }
 
-// addChunk adds to the tallies that are there. If some are not, or if some
+// addChunk adds to tallies in one go, or, if one of them is damaged, to each half of
+// them alone: FerretDB stops at the first statement that fails, though they are not
+// ordered, and does not say which it was. What is added once more counts once.
+func (b *Backend) addChunk(ctx context.Context, additions []backend.Addition) error {
+	err := b.addTogether(ctx, additions)
+	switch {
+	case !onlyDamage(err):
+		return err
+	case len(additions) == 1:
+		return fmt.Errorf("%w: %w", backend.ErrDamagedTally, err)
+	}
+	var damage error
+	half := len(additions) / 2
+	for _, part := range [][]backend.Addition{additions[:half], additions[half:]} {
+		err := b.addChunk(ctx, part)
+		switch {
+		case errors.Is(err, backend.ErrDamagedTally):
+			damage = err
+		case err != nil:
+			return partial{err}
+		}
+	}
+	return damage
+}
+
+// addTogether adds to the tallies that are there. If some are not, or if some
 // additions were made before, it makes those that are missing and tries all once
 // more, which adds nothing twice. It is no upsert that adds, for a duplicate key
 // would have two meanings: the addition was made before, or another process made
 // the tally at the same time.
-func (b *Backend) addChunk(ctx context.Context, additions []backend.Addition) error {
+func (b *Backend) addTogether(ctx context.Context, additions []backend.Addition) error {
 	ctx, err := b.enter(ctx)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 //   - keystore.cache.hits, .misses, .stale_hits, .evictions and .flushes count, as
 //     keystore.Stats describes them;
 //   - keystore.limits.unchecked counts lookups that passed though their limits could
-//     not be counted, keystore.usage.lost those that the usage of keys lacks;
+//     not be counted, keystore.usage.lost those that the usage of keys lacks for want of room;
 //   - keystore.audit.lost counts events of the audit that were lost;
 //   - keystore.cache.entries: the keys in the cache;
 //   - keystore.cache.bound, in seconds: how long a change elsewhere may be missed;
@@ -49,7 +49,7 @@ func ObserveStats(ks *keystore.Keystore, provider metric.MeterProvider, attribut
 		evictions = count("keystore.cache.evictions", "{key}", "Keys in use that left for want of room.")
 		flushes   = count("keystore.cache.flushes", "{flush}", "Times that everything was dropped.")
 		unchecked = count("keystore.limits.unchecked", "{lookup}", "Lookups that passed though their limits could not be counted.")
-		uncounted = count("keystore.usage.lost", "{lookup}", "Lookups that the usage of keys lacks.")
+		uncounted = count("keystore.usage.lost", "{lookup}", "Lookups that the usage of keys lacks, for want of room.")
 		lost      = count("keystore.audit.lost", "{event}", "Events of the audit that were lost.")
 		entries   = gauge("keystore.cache.entries", "{key}", "Keys in the cache.")
 		active    = gauge("keystore.watch.active", "1", "Whether changes by others are heard of.")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +16,7 @@ import (
 
 // AddUsage implements [backend.Meter]. It works in chunks of at most 128 tallies of
 // one shard, and refuses what is beyond the limits of the contract before it adds
-// anything. What is for a tally that is damaged is not added, and an error when all
-// else is.
+// anything. Tallies that are damaged are left as they are.
 func (b *Backend) AddUsage(ctx context.Context, additions []backend.Addition) error {
 	var chunks []invocation
 	var last [shardCount]int // of the chunks of a shard, the one that is not full, plus one
@@ -39,17 +39,20 @@ func (b *Backend) AddUsage(ctx context.Context, additions []backend.Addition) er
 		return refused(err)
 	}
 	_, err := await(ctx, b, endedDuring, func() (struct{}, error) {
-		damaged := int64(0)
+		var damaged []string
 		err := b.runChunks(ctx, chunks, func(reply any) error {
-			n, ok := reply.(int64)
+			list, ok := reply.([]any)
+			for _, member := range list {
+				ok = ok && slices.ContainsFunc(chunks, func(c invocation) bool { return slices.Contains(c.args, member) })
+				damaged = append(damaged, fmt.Sprint(member))
+			}
 			if !ok {
 				return errReply
 			}
-			damaged += n
 			return nil
 		})
-		if err == nil && damaged > 0 {
-			err = fmt.Errorf("redis: of %d tallies, to which nothing was added: %w", damaged, errPacked)
+		if err == nil && len(damaged) > 0 {
+			err = fmt.Errorf("%w: %d, %q first", backend.ErrDamagedTally, len(damaged), damaged[0])
 		}
 		return struct{}{}, err
 	})

@@ -142,7 +142,9 @@ func TestDamagedTallies(t *testing.T) {
 			before := client.Dump(ctx, key).Val()
 			good++
 			err := b.AddUsage(ctx, []backend.Addition{addition("bad", rand.Uint64(), 1), addition("good", rand.Uint64(), 1)})
-			require.ErrorContains(t, err, "1 tallies", name)
+			require.ErrorIs(t, err, backend.ErrDamagedTally, name)
+			require.ErrorContains(t, err, `1, "20487:bad" first`)
+			require.NotErrorIs(t, err, backend.ErrNotApplied)
 			noAnswer(t, err)
 			require.Equal(t, before, client.Dump(ctx, key).Val(), name)
 			require.Equal(t, map[string]int64{"12a": good}, usage(t, b, "good")[0].Counts)

@@ -165,7 +165,7 @@ var (
 	cacheEntries   = prometheus.NewDesc("keystore_cache_entries", "Keys in the cache.", nil, nil)
 	cacheBound     = prometheus.NewDesc("keystore_cache_staleness_bound_seconds", "How long after a change elsewhere a lookup may miss it.", nil, nil)
 	unchecked      = prometheus.NewDesc("keystore_limits_unchecked_total", "Lookups that passed though their limits could not be counted.", nil, nil)
-	usageLost      = prometheus.NewDesc("keystore_usage_lost_total", "Lookups that are missing in the usage of keys.", nil, nil)
+	usageLost      = prometheus.NewDesc("keystore_usage_lost_total", "Lookups that are missing in the usage of keys, for want of room.", nil, nil)
 	auditLost      = prometheus.NewDesc("keystore_audit_lost_total", "Events of the audit that were lost.", nil, nil)
 	watchState     = prometheus.NewDesc("keystore_watch_state", "1 for the state of the subscription to changes made elsewhere.", []string{"state"}, nil)
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,12 +51,13 @@ func TestErrorsOfCountsKeepTheirMeaning(t *testing.T) {
 		{badger.ErrNoSpace, []error{badger.ErrNoSpace, backend.ErrNotApplied}},
 		{fmt.Errorf("%w: full", backend.ErrNotApplied), []error{backend.ErrNotApplied}},
 		{errors.New("the disk is on fire"), nil},
+		{fmt.Errorf("%w: one", backend.ErrDamagedTally), []error{backend.ErrDamagedTally}},
 		{context.DeadlineExceeded, nil}, // the server's, not the caller's
 	} {
 		b := served(t, faulty.New(memory.New(), func(faulty.Call) faulty.Fault { return faulty.Refuse(c.err) })).(counter)
 		for name, err := range callsOf(t, b) {
 			require.EqualError(t, err, c.err.Error(), name)
-			for _, sentinel := range []error{backend.ErrNotFound, backend.ErrConflict, backend.ErrNotApplied, backend.ErrClosed, badger.ErrNoSpace, context.DeadlineExceeded} {
+			for _, sentinel := range []error{backend.ErrNotFound, backend.ErrConflict, backend.ErrNotApplied, backend.ErrClosed, backend.ErrDamagedTally, badger.ErrNoSpace, context.DeadlineExceeded} {
 				want := false
 				for _, w := range c.want {
 					want = want || w == sentinel
@@ -63,6 +65,36 @@ func TestErrorsOfCountsKeepTheirMeaning(t *testing.T) {
 				require.Equal(t, want, errors.Is(err, sentinel), "%s: %v is %v", name, err, sentinel)
 			}
 		}
+	}
+}
+
+// TestDamagedTallyStopsNoOthers: the chunks that come after it are added too. If
+// one of them fails the whole is to be repeated, which the error must not deny.
+func TestDamagedTallyStopsNoOthers(t *testing.T) {
+	damaged, onFire := fmt.Errorf("%w: one", backend.ErrDamagedTally), errors.New("the disk is on fire")
+	var failing atomic.Bool
+	failing.Store(true)
+	b := served(t, faulty.New(memory.New(), func(c faulty.Call) faulty.Fault {
+		switch {
+		case c.Method == faulty.AddUsage && c.N%3 == 1:
+			return faulty.LoseReply(damaged)
+		case c.Method == faulty.AddUsage && c.N%3 == 0 && failing.Load():
+			return faulty.Refuse(onFire)
+		}
+		return nil
+	})).(counter)
+	all := tallied(250) // three chunks
+	err := b.AddUsage(t.Context(), all)
+	require.EqualError(t, err, onFire.Error())
+	require.NotErrorIs(t, err, backend.ErrDamagedTally)
+	failing.Store(false)
+	err = b.AddUsage(t.Context(), all)
+	require.EqualError(t, err, damaged.Error())
+	require.ErrorIs(t, err, backend.ErrDamagedTally)
+	for i := range all {
+		tallies, err := b.Usage(t.Context(), fmt.Sprint("k", i), midnight, midnight.Add(24*time.Hour))
+		require.NoError(t, err)
+		require.Equal(t, []backend.Tally{{Day: midnight, Counts: map[string]int64{"07a": 1}}}, tallies)
 	}
 }
 

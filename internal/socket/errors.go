@@ -28,6 +28,7 @@ var codes = []struct {
 	{"exists", backend.ErrExists},
 	{"conflict", backend.ErrConflict},
 	{"not_applied", backend.ErrNotApplied},
+	{"damaged_tally", backend.ErrDamagedTally},
 	{"no_space", badger.ErrNoSpace},
 	{"damaged", badger.ErrDamaged},
 	{"unfinished_restore", badger.ErrUnfinishedRestore},

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -44,18 +45,21 @@ func (m metering) AddUsage(ctx context.Context, from []backend.Addition) error {
 			return notApplied{err}
 		}
 	}
+	var damage error
 	for first := true; first || len(additions) > 0; first = false { // one call at least, as Touch
 		part := additions[:min(len(additions), chunkOfAdditions)]
 		additions = additions[len(part):]
 		_, err := call[none](ctx, m.c, "/v1/add_usage", part)
 		switch {
+		case errors.Is(err, backend.ErrDamagedTally):
+			damage = err
 		case err != nil && first:
 			return err
 		case err != nil:
 			return partial{err}
 		}
 	}
-	return nil
+	return damage
 }
 
 func additionOf(a backend.Addition) (addition, error) {

@@ -2,8 +2,8 @@
 -- each of them its member in the purge times, the addition's id, the purge time
 -- ("": never), and what is added ("07a=12;07x=3;").
 --
--- Returns how many of the tallies are damaged. These are left as they are.
-local damaged = 0
+-- Returns the members of the tallies that are damaged. These are left as they are.
+local damaged = {}
 for i = 2, #KEYS do
   local key, n = KEYS[i], 4 * i - 7
   local member, id, purge, added = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3]
@@ -19,7 +19,7 @@ for i = 2, #KEYS do
     known, counts, ids = old:match('^\1(%d*)(;[^\n]*)\n(.*)$')
   end
   if not known or counts:gsub('%w+=%d+;', '') ~= ';' or #ids % 8 ~= 0 then
-    damaged = damaged + 1
+    damaged[#damaged + 1] = member
   else
     local repeated = ids:find(id, 1, true)
     while repeated and repeated % 8 ~= 1 do -- parts of two of them
