@@ -1,6 +1,7 @@
 package badger_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -145,6 +146,42 @@ func TestTallyOfNewerVersion(t *testing.T) {
 	assert.Zero(t, purgeUsage(t, b, 100, 10))
 	assert.ErrorIs(t, b.Backup(new(strings.Builder)), badger.ErrDamaged)
 	assert.Equal(t, newer, valueAt(t, b, key))
+}
+
+// endsLater is a context that has ended when it was asked often enough.
+type endsLater struct {
+	context.Context
+	left int
+}
+
+func (c *endsLater) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Wherever a call ends behind a tally of a newer version, its error does not say that
+// all others were added to, unless they were.
+func TestTallyOfNewerVersionAndAnEnd(t *testing.T) {
+	b := openMemory(t)
+	setKey(t, b, "keystore/uk0\x00\x00\x00\x00\x00", withSum("\x02 something else"))
+	var all []backend.Addition
+	for n := range badger.ChunkLen + 1 {
+		all = append(all, addition(fmt.Sprint("k", n), 0, 1, time.Time{}))
+	}
+	last, ended := all[badger.ChunkLen].Subject, 0
+	for {
+		err := b.AddUsage(&endsLater{context.Background(), ended}, all)
+		if errors.Is(err, backend.ErrDamagedTally) {
+			break
+		}
+		require.ErrorIs(t, err, context.Canceled)
+		require.Empty(t, usageOf(t, b, last))
+		ended++
+	}
+	assert.NotEmpty(t, usageOf(t, b, last))
+	assert.Greater(t, ended, 2, "it ended in each chunk")
 }
 
 func TestAddUsageRefusesInput(t *testing.T) {

@@ -145,7 +145,7 @@ func TestFailureBesideADamagedTally(t *testing.T) {
 			_, err := connect(t, w.URL()).Database("test").Collection("keys.usage").InsertOne(ctx, d("_id", "k/2031-03-04", "n:07a", "3"))
 			require.NoError(t, err)
 			w.faults.Nth(nth, mongowire.Named("update"), mongowire.Answer(answer))
-			err = b.AddUsage(ctx, []backend.Addition{addition("k", today, 1), addition("l", today, 1)})
+			err = b.AddUsage(ctx, []backend.Addition{addition("l", today, 1), addition("k", today, 1)})
 			require.Error(t, err, name)
 			require.NotErrorIs(t, err, backend.ErrDamagedTally, "%s %d", name, nth)
 			require.NotErrorIs(t, err, backend.ErrNotApplied, "%s %d", name, nth)
