@@ -179,7 +179,7 @@ func TestAnObserverChangesNothingForTheCache(t *testing.T) {
 	require.Eventually(t, func() bool { return watched.Stats().Watch == WatchActive }, 10*time.Second, time.Millisecond)
 	token, key, err := watched.Generate(ctx, KeyParams{Owner: "alice"})
 	require.NoError(t, err)
-	for range 3 {
+	for range 50 {
 		_, err = watched.Lookup(ctx, token.Reveal())
 		require.NoError(t, err)
 	}
@@ -188,7 +188,7 @@ func TestAnObserverChangesNothingForTheCache(t *testing.T) {
 		names[o.Name]++
 	}
 	require.Equal(t, []string{"create", "generate", "get", "lookup"}, slices.Sorted(maps.Keys(names)))
-	require.Equal(t, 1, names["get"], "the cache answered the others")
+	require.Less(t, names["get"], 5, "the cache answered the others: only messages of before may empty it in between")
 	_, err = other.Revoke(ctx, key.ID, "")
 	require.NoError(t, err)
 	_, err = watched.Lookup(ctx, token.Reveal())
