@@ -116,9 +116,9 @@ type Meter interface {
 	// PurgeAt counts is open. It may work in chunks: after an error some took effect,
 	// and repeating is safe. No two additions of a call have the same Subject and Day.
 	//
-	// A tally that cannot be read, and so not be added to, is left as it is, or begins
-	// anew if it is damaged and the driver says so in its documentation. It is in the
-	// way of no other: if tallies are left, the error is ErrDamagedTally after all
+	// A tally that cannot be added to, since it is damaged or of a later version, is
+	// left as it is; a damaged one may begin anew instead, if the driver's documentation
+	// says so. It is in the way of no other: the error is ErrDamagedTally after all
 	// other additions were made, and one that is not if some of these failed too.
 	AddUsage(ctx context.Context, additions []Addition) error
 
@@ -132,10 +132,10 @@ type Meter interface {
 }
 
 // ErrDamagedTally is the error of AddUsage, as [errors.Is] finds it, if all additions
-// were made but those to tallies that cannot be read: somebody else has overwritten
-// them, or a later version of the driver has written them. They are left as they
-// are, for somebody may repair them. To repeat the call would not change that.
-var ErrDamagedTally = errors.New("backend: a tally of usage cannot be read, and nothing was added to it")
+// were made but those to tallies that are damaged, by somebody else's hand, or that a
+// later version of the driver has written. These are left as they are, for somebody
+// may repair them. To repeat the call would not change that.
+var ErrDamagedTally = errors.New("backend: a tally of usage is damaged, or of a later version, and was not added to")
 
 // Addition is what is added to a tally.
 type Addition struct {
