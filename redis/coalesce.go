@@ -246,8 +246,8 @@ func (c *coalescer) exec(server *goredis.Client, p *pipeline) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	pipe := server.Pipeline()
-	_ = pipe.BatchProcess(ctx, p.cmds...)     // only queues them
-	if _, err := pipe.Exec(ctx); err != nil { // of the first that has one
+	_ = pipe.BatchProcess(ctx, p.cmds...)      // only queues them
+	if err := execute(ctx, pipe); err != nil { // of the first that has one
 		c.direct.failed(ctx)
 	}
 }

@@ -92,7 +92,7 @@ func (l *lister) fetch(ctx context.Context, client goredis.UniversalClient, shar
 		by := &goredis.ZRangeBy{Min: "[" + from + "\x00", Max: to, Count: int64(count)} // the string that follows from
 		cmds[i] = pipe.ZRangeByLex(ctx, key, by)
 	}
-	_, _ = pipe.Exec(ctx) // each command has its error
+	_ = execute(ctx, pipe) // each command has its error
 	for i, n := range shards {
 		members, err := cmds[i].Result()
 		if err != nil {
@@ -127,7 +127,7 @@ func (b *Backend) load(ctx context.Context, ids []string, owner string) ([]backe
 		for i, id := range some {
 			cmds[i] = pipe.Get(ctx, b.names.key(id))
 		}
-		_, _ = pipe.Exec(ctx) // each command has its error
+		_ = execute(ctx, pipe) // each command has its error
 		for i, id := range some {
 			r, err := found(id, cmds[i])
 			if errors.Is(err, backend.ErrNotFound) {

@@ -107,7 +107,7 @@ func (p *purge) due(ctx context.Context, b *Backend, limit int) ([shardCount][]s
 			Min: "-inf", Max: p.until, Offset: p.left[n], Count: int64(min(2*limit/shardCount+4, chunkLen)),
 		})
 	}
-	_, _ = pipe.Exec(ctx) // each command has its error
+	_ = execute(ctx, pipe) // each command has its error
 	for n, cmd := range cmds {
 		members, err := cmd.Result()
 		if err != nil {

@@ -131,3 +131,35 @@ func TestContextEndsBetweenAttempts(t *testing.T) {
 	}
 	t.Fatal("the outcome was never known")
 }
+
+// A server that refuses connections, since the password was changed, has no empty
+// store: each call fails, also where commands go in pipelines, of which go-redis shows
+// nothing in the commands.
+func TestRefusedConnections(t *testing.T) {
+	t.Parallel()
+	for name, gather := range map[string]func(*redis.Backend) *redis.Backend{
+		"one by one": func(b *redis.Backend) *redis.Backend { return b },
+		"gathered":   redis.GatherAll,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := testserver.StartRedis(t)
+			admin := server.Client()
+			aclUser(t, admin, "~* &* +@all")
+			b := gather(openURL(t, "redis://app:pw@"+server.Addr()))
+			create(t, b, record("there", "alice", "d"))
+			require.NoError(t, admin.Do(testContext(t), "ACL", "SETUSER", "app", "resetpass", ">other").Err())
+			require.NoError(t, admin.Do(testContext(t), "CLIENT", "KILL", "USER", "app").Err())
+			for _, m := range methods(b) {
+				err := m.call(testContext(t))
+				require.ErrorIs(t, err, redis.ErrAuth, m.name)
+				noAnswer(t, err)
+				if m.writes && !m.inChunks() {
+					require.ErrorIs(t, err, backend.ErrNotApplied, m.name)
+				}
+			}
+			aclUser(t, admin, "~* &* +@all")
+			require.Equal(t, []string{"there"}, idsOf(listAll(t, b, "", 10)))
+		})
+	}
+}

@@ -109,7 +109,7 @@ func runAll(ctx context.Context, client goredis.UniversalClient, all []invocatio
 		cmds[n] = all[n].command(ctx, false)
 		_ = pipe.Process(ctx, cmds[n]) // only queues it
 	}
-	_, _ = pipe.Exec(ctx) // each command has its error
+	_ = execute(ctx, pipe) // each command has its error
 	again := client.Pipeline()
 	for n := range all {
 		if hasCode(cmds[n].Err(), "NOSCRIPT") {
@@ -118,7 +118,7 @@ func runAll(ctx context.Context, client goredis.UniversalClient, all []invocatio
 		}
 	}
 	if again.Len() > 0 {
-		_, _ = again.Exec(ctx)
+		_ = execute(ctx, again)
 	}
 	return cmds
 }

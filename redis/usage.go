@@ -72,7 +72,7 @@ func (b *Backend) Usage(ctx context.Context, subject string, from, to time.Time)
 		for d := first; d < end; d++ {
 			cmds = append(cmds, pipe.Get(ctx, s.tallies+tallyMember(subject, d)))
 		}
-		_, _ = pipe.Exec(ctx) // each command has its error
+		_ = execute(ctx, pipe) // each command has its error
 		var tallies []backend.Tally
 		for i, cmd := range cmds {
 			value, err := cmd.Result()

@@ -220,7 +220,7 @@ func (l *line) publish(ctx context.Context) <-chan round {
 		pipe := l.client.Pipeline()
 		published := pipe.Publish(ctx, l.w.b.names.channel, payload)
 		info := pipe.Info(ctx, "replication")
-		_, _ = pipe.Exec(ctx) // each command has its error
+		_ = execute(ctx, pipe) // each command has its error
 		fields := infoFields(info.Val())
 		r := round{fields["master_replid"], published.Err()}
 		if role := fields["role"]; r.err == nil && role != "" && role != "master" {
