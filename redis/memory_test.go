@@ -28,7 +28,7 @@ func TestMemory(t *testing.T) {
 	const goal = 420
 	server := testserver.StartRedis(t, "appendonly no")
 	admin := server.Client()
-	ctx := testContext(t)
+	ctx := t.Context() // it takes as long as it takes
 	record := func(i, keysPerOwner int) backend.Record {
 		return backend.Record{
 			ID: fmt.Sprintf("0GzUvJ2M%08d", i), Owner: fmt.Sprintf("customer-%d", i/keysPerOwner),
@@ -106,7 +106,7 @@ func TestMemoryOfCountsAndTallies(t *testing.T) {
 	const keys = 25_000
 	server := testserver.StartRedis(t, "appendonly no")
 	admin := server.Client()
-	ctx := testContext(t)
+	ctx := t.Context() // it takes as long as it takes
 	b := openURL(t, server.URL())
 	first := spendOf("first", 1, 1)
 	spend(t, b, first)
