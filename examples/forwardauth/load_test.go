@@ -96,8 +96,14 @@ func closedByPeer(err error) bool {
 }
 
 // 64 clients make and leave connections. What reaches the app is only what keystore let
-// pass, without the key: no proxy takes a connection to the app for one to keystore.
+// pass, without the key: no proxy takes a connection to the app for one to keystore. (It
+// takes luck to see a Caddy that keeps connections do so. That ours keeps none is in
+// TestWhatIsAskedAndPassedOn.)
 func TestOnlyWhatIsVerifiedReachesTheApp(t *testing.T) {
+	requests := int64(1000)
+	if long() {
+		requests = 10_000
+	}
 	url := badgerURL(t)
 	k := fill(t, url, "orders:*")[0]
 	server := serve(t, url)
@@ -114,7 +120,7 @@ func TestOnlyWhatIsVerifiedReachesTheApp(t *testing.T) {
 			}
 			return err
 		})
-		clients.await(t, "many requests", func() bool { return asked.Load() > 5000 })
+		clients.await(t, "many requests", func() bool { return asked.Load() > requests })
 		clients.end(t)
 		seen := map[string]int{}
 		for _, r := range s.app.take() {
