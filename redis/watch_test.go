@@ -2,8 +2,8 @@ package redis_test
 
 import (
 	"context"
-	"errors"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
