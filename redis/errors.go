@@ -96,6 +96,8 @@ func code(err error) string {
 	switch first, _, _ := strings.Cut(text, " "); {
 	case strings.HasPrefix(text, "ERR max number of clients"):
 		return "MAXCLIENTS"
+	case strings.HasPrefix(text, "ERR Protocol error: unauthenticated"): // NOAUTH of a command of many arguments
+		return "NOAUTH"
 	case strings.HasPrefix(text, "ERR The user executing the script"): // before 7.2
 		return "NOPERM"
 	default:

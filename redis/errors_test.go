@@ -42,6 +42,8 @@ func TestWhatErrorsMean(t *testing.T) {
 		{reply("MOVED 1 127.0.0.1:7001"), "MOVED", true, true},
 		{reply("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."), "BUSY", true, true},
 		{reply("ERR max number of clients reached"), "MAXCLIENTS", true, true},
+		{reply("ERR Protocol error: unauthenticated multibulk length"), "NOAUTH", true, false},
+		{reply("ERR Protocol error: invalid multibulk length"), "ERR", false, false},
 		{reply("OOM command not allowed when used memory > 'maxmemory'. script: 11f1, on @user_script:13."), "OOM", true, false},
 		{reply("ERR Error running script (call to f_11f1): @user_script:13: @user_script: 13: -OOM command not allowed when used memory > 'maxmemory'."), "OOM", true, false},
 		{reply("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk."), "MISCONF", true, false},
