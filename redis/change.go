@@ -38,13 +38,14 @@ func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation, a an
 		return refused(err)
 	}
 	c := &change{b: b, invocation: i, repeatable: repeatable, answer: a}
-	if repeatable && c.quick(ctx) {
+	tries, many := maxTries, false
+	if i.script == spendScript { // a lookup waits for it
+		tries, many = spendTries, b.coalescer.begin()
+		defer b.coalescer.end()
+	}
+	if repeatable && c.quick(ctx, many) {
 		b.work.Done()
 		return c.err
-	}
-	tries := maxTries
-	if i.script == spendScript {
-		tries = spendTries
 	}
 	_, err := await(ctx, b, c.abandon, func() (struct{}, error) {
 		for try := 1; !c.attempt(ctx, c.alone); try++ {
@@ -59,20 +60,16 @@ func (b *Backend) apply(ctx context.Context, repeatable bool, i invocation, a an
 }
 
 // quick makes a first attempt from the goroutine of the caller, and reports whether
-// that settles it. Spends are sent together when many are under way: lookups wait for
-// them.
-func (c *change) quick(ctx context.Context) bool {
-	if c.script == spendScript {
-		many := c.b.coalescer.begin()
-		defer c.b.coalescer.end()
-		if many {
-			settled := c.attempt(ctx, c.gathered)
-			if !settled && ended(ctx) != nil {
-				c.giveUp(ctx)
-				settled = true
-			}
-			return settled
+// that settles it. If there are many like it, they are sent together.
+func (c *change) quick(ctx context.Context, many bool) bool {
+	if counts := c.keys[0]; many && c.b.coalescer.claim(counts) {
+		defer c.b.coalescer.release(counts)
+		settled := c.attempt(ctx, c.gathered)
+		if !settled && ended(ctx) != nil {
+			c.giveUp(ctx)
+			settled = true
 		}
+		return settled
 	}
 	attempt := c.b.direct.begin(ctx)
 	if attempt == nil {

@@ -40,8 +40,9 @@ type coalescer struct {
 	wait   time.Duration   // for being sent, and for the replies of a server that is not slow
 	calls  atomic.Int64    // under way
 
-	mu     sync.Mutex
-	queues map[*goredis.Client]*queue // those with a sender
+	mu       sync.Mutex
+	queues   map[*goredis.Client]*queue // those with a sender
+	spending map[string]struct{}        // counts of which a gathered spend is under way
 }
 
 // queue is what waits to be sent to one server. Servers have queues of their own, so
@@ -65,7 +66,7 @@ func newCoalescer(client goredis.UniversalClient, d *direct, work *sync.WaitGrou
 	if _, ok := client.(*goredis.ClusterClient); ok {
 		few *= 3 // the masters that there are at least: to one of them it is as few
 	}
-	return &coalescer{client: client, direct: d, work: work, few: few, wait: directWait, queues: make(map[*goredis.Client]*queue)}
+	return &coalescer{client: client, direct: d, work: work, few: few, wait: directWait, queues: make(map[*goredis.Client]*queue), spending: make(map[string]struct{})}
 }
 
 // begin counts a call, and reports whether to gather it. end must follow. A client
@@ -74,6 +75,26 @@ func newCoalescer(client goredis.UniversalClient, d *direct, work *sync.WaitGrou
 func (c *coalescer) begin() bool { return c.calls.Add(1) > c.few && c.direct.able }
 
 func (c *coalescer) end() { c.calls.Add(-1) }
+
+// claim reports whether a spend from the counts of that name may be gathered: if no
+// other is. Else, where the replies of a pipeline are lost, many of one key would have
+// to be repeated at once, and so many of others would come between that the server
+// would not recognize them. release must follow.
+func (c *coalescer) claim(counts string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, taken := c.spending[counts]; taken {
+		return false
+	}
+	c.spending[counts] = struct{}{}
+	return true
+}
+
+func (c *coalescer) release(counts string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.spending, counts)
+}
 
 // outcome is what became of a command that was to be sent with others.
 type outcome int

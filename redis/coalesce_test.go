@@ -25,6 +25,8 @@ type pipelines struct {
 	mu          sync.Mutex
 	sizes       []int
 	keys        map[string]int // how often each was sent in a pipeline
+	again       int            // scripts of a key that is in a pipeline under way
+	scripts     map[string]int // by key, those in pipelines under way
 	under, most int            // how many are under way, and were at once
 	single      int            // GETs outside of pipelines
 	gate        chan struct{}  // nil: open
@@ -34,7 +36,7 @@ type pipelines struct {
 // watchPipelines adds a hook to a client, or to the servers of one that has connected
 // to none yet.
 func watchPipelines(client goredis.UniversalClient) *pipelines {
-	p := &pipelines{keys: make(map[string]int)}
+	p := &pipelines{keys: make(map[string]int), scripts: make(map[string]int)}
 	if cluster, ok := client.(*goredis.ClusterClient); ok {
 		cluster.OnNewNode(func(server *goredis.Client) { server.AddHook(p) })
 	} else {
@@ -66,7 +68,13 @@ func (p *pipelines) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredi
 		p.mu.Lock()
 		p.sizes = append(p.sizes, len(cmds))
 		for _, cmd := range cmds {
-			p.keys[gatherableKey(cmd)]++
+			key := gatherableKey(cmd)
+			p.keys[key]++
+			if cmd.Name() != "get" {
+				if p.scripts[key]++; p.scripts[key] > 1 {
+					p.again++
+				}
+			}
 		}
 		p.under++
 		p.most = max(p.most, p.under)
@@ -76,6 +84,11 @@ func (p *pipelines) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredi
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.under--
+			for _, cmd := range cmds {
+				if cmd.Name() != "get" {
+					p.scripts[gatherableKey(cmd)]--
+				}
+			}
 		}()
 		if gate != nil {
 			<-gate

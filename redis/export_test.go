@@ -93,5 +93,5 @@ func Gathering(b *Backend) (senders, waiting int) {
 func GathersNothing(b *Backend) bool {
 	b.coalescer.mu.Lock()
 	defer b.coalescer.mu.Unlock()
-	return len(b.coalescer.queues) == 0 && b.coalescer.calls.Load() == 0
+	return len(b.coalescer.queues)+len(b.coalescer.spending) == 0 && b.coalescer.calls.Load() == 0
 }
