@@ -115,7 +115,7 @@ func TestContextEndsBetweenAttempts(t *testing.T) {
 	server := testserver.StartRedis(t, "min-replicas-to-write 1")
 	b := openURL(t, server.URL())
 	calls := recordCalls(redis.Client(b))
-	for range 5 {
+	for range 20 {
 		calls.forget()
 		ctx, cancel := context.WithCancel(testContext(t))
 		done := make(chan error, 1)
