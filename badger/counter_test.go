@@ -261,6 +261,41 @@ func TestSpendThroughManyHandles(t *testing.T) {
 	assertConsistent(t, b)
 }
 
+// Exactly as many pass of each key as may, whoever else spends of it and of others by the
+// same handle, and whether each transaction waits for the disk or not.
+func TestSpendersOfManyKeys(t *testing.T) {
+	const keys, callers, limit = 40, 64, 60
+	for name, noSync := range map[string]bool{"synced": false, "not synced": true} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, t.TempDir(), &badger.Options{NoSync: noSync})
+			day := window("day", 24*time.Hour, 0)
+			day.Max = limit
+			var passed [keys]atomic.Int64
+			var group sync.WaitGroup
+			for c := range callers {
+				group.Go(func() {
+					for n := range keys { // in an order of its own
+						key := (n*(2*c+1) + c) % keys
+						s, err := b.Spend(testContext(t), backend.Spend{ID: fmt.Sprint("id-", key), SpendID: uint64(c<<32 + n), Cost: 1, Windows: []backend.Window{day}})
+						if !assert.NoError(t, err) {
+							return
+						}
+						if s.OK {
+							passed[key].Add(1)
+						}
+					}
+				})
+			}
+			group.Wait()
+			for key := range keys {
+				assert.Equal(t, []int64{passed[key].Load()}, countsOf(t, b, fmt.Sprint("id-", key), day))
+				assert.LessOrEqual(t, passed[key].Load(), int64(limit))
+			}
+			assertConsistent(t, b)
+		})
+	}
+}
+
 // Counts and tallies of one namespace are not those of another, and are no records.
 func TestCountsKeepToTheirNamespace(t *testing.T) {
 	db := newMemoryDB(t)

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	stripeCount  = 256
+	stripeCount  = 1024
 	maxLateReads = 1024
 )
 

@@ -83,7 +83,7 @@ func (b *Backend) Spend(ctx context.Context, s backend.Spend) (backend.Spent, er
 	if err := b.enter(ctx); err != nil {
 		return backend.Spent{}, refused(err)
 	}
-	b.spends.start.Do(func() { b.background.Go(b.lead) })
+	b.spends.start.Do(b.startLeads)
 	b.spends.add(own)
 	own.patience.Reset(patience)
 	select {

@@ -30,9 +30,15 @@ func awaitWaiting(t *testing.T, b *badger.Backend, n int) {
 	require.Eventually(t, func() bool { return badger.WaitingSpends(b) == n }, time.Minute, time.Millisecond)
 }
 
+// openSynced opens a store of which one goroutine makes all spends.
+func openSynced(t *testing.T) *badger.Backend {
+	t.Helper()
+	return open(t, t.TempDir(), nil)
+}
+
 // What waits together is one transaction: one version of the counts for them all.
 func TestSpendsShareATransaction(t *testing.T) {
-	b := openMemory(t)
+	b := openSynced(t)
 	day := window("day", 24*time.Hour, 0)
 	var waiting []<-chan error
 	require.NoError(t, badger.WriteAll(b, func() {
@@ -62,7 +68,7 @@ func TestSpendsShareATransaction(t *testing.T) {
 
 // A spend whose caller gives up while it waits is not made.
 func TestSpendGivenUp(t *testing.T) {
-	b := openMemory(t)
+	b := openSynced(t)
 	day := window("day", 24*time.Hour, 0)
 	ctx, cancel := context.WithCancel(testContext(t))
 	require.NoError(t, badger.WriteAll(b, func() {
@@ -91,7 +97,7 @@ func TestSpendGivenUp(t *testing.T) {
 
 // Close waits for the spend that was taken, and refuses those that wait.
 func TestCloseWhileSpending(t *testing.T) {
-	db := newMemoryDB(t)
+	db := newDB(t, badgerdb.DefaultOptions(t.TempDir()).WithSyncWrites(true))
 	b, other := handleOn(t, db, nil), handleOn(t, db, nil)
 	closed := make(chan error, 1)
 	var all []<-chan error
@@ -112,7 +118,7 @@ func TestCloseWhileSpending(t *testing.T) {
 // A batch that no transaction holds is made in several.
 func TestSpendsOfMoreThanATransaction(t *testing.T) {
 	const callers = 60
-	db := newDB(t, badgerdb.DefaultOptions("").WithInMemory(true).WithValueThreshold(64<<10))
+	db := newDB(t, badgerdb.DefaultOptions(t.TempDir()).WithSyncWrites(true).WithValueThreshold(64<<10))
 	b := handleOn(t, db, nil)
 	day := window("day", 24*time.Hour, 0)
 	spend(t, b, "id-0", 0, 1, day)
@@ -152,7 +158,7 @@ func TestSpendsOfMoreThanATransaction(t *testing.T) {
 // Another writer of the database comes between, and the answers are those of the
 // attempt that was committed.
 func TestSpendIsRepeatedAfterAConflict(t *testing.T) {
-	b := openMemory(t)
+	b := openSynced(t)
 	day := window("day", 24*time.Hour, 0)
 	spend(t, b, "id", 1, 10, day)
 	tens := valueAt(t, b, "keystore/cid")
@@ -174,7 +180,7 @@ func TestSpendIsRepeatedAfterAConflict(t *testing.T) {
 // What spending returns when its context ends while the disk hangs. A spend that
 // was taken is made when it can be, and its repeat finds it.
 func TestSpendOnAStalledDisk(t *testing.T) {
-	b := openMemory(t)
+	b := openSynced(t)
 	day := window("day", 24*time.Hour, 0)
 	resume := stall(t, b)
 	defer resume()
