@@ -21,6 +21,7 @@ func TestUsageAtTheEdgeOfAnHour(t *testing.T) {
 		edge := testNoon.Add(time.Hour)
 		f.clock.set(edge.Add(-2 * time.Millisecond))
 		token, key := f.generate(KeyParams{})
+		synctest.Wait() // and for the message of the new key
 		f.pass(token, 1)
 		for _, at := range []time.Duration{-1, 0, 1, -1, 0} {
 			f.clock.set(edge.Add(at * time.Millisecond))

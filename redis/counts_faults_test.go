@@ -92,6 +92,11 @@ func TestSpendUnderLoadWithFaults(t *testing.T) {
 				return faults[rand.IntN(len(faults))]
 			})
 			await(400)
+			for range 50 { // in one request there may be several spends
+				if s.proxy.Count(testserver.DropReply)+s.proxy.Count(testserver.CutReply) == 0 {
+					await(100)
+				}
+			}
 			s.proxy.SetPlan(nil)
 			require.Positive(t, s.proxy.Count(testserver.DropReply)+s.proxy.Count(testserver.CutReply))
 		},
