@@ -74,6 +74,7 @@ func TestLimitIsSpentByLookups(t *testing.T) {
 			f := newFixture(t, func(o *Options) { o.CacheSize = cacheSize })
 			synctest.Wait()
 			token, key := f.generate(KeyParams{Limits: []Limit{{"day", 3, 24 * time.Hour}}})
+			synctest.Wait() // nor the message of the key
 			midnight := testNoon.Add(12 * time.Hour)
 			for want := int64(2); want >= 0; want-- {
 				before := f.store.calls.Load()
