@@ -2,6 +2,7 @@ package badger
 
 import (
 	"context"
+	"time"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
 
@@ -107,6 +108,9 @@ func WaitingSpends(b *Backend) int {
 	defer b.spends.mu.Unlock()
 	return len(b.spends.waiting)
 }
+
+// CheckedForRoom has a handle believe that spends looked for room at a time.
+func CheckedForRoom(b *Backend, at time.Time) { b.spends.checked.Store(at.UnixNano()) }
 
 // SpendsTaken counts those of the transaction under way.
 func SpendsTaken(b *Backend) int {

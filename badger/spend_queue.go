@@ -124,7 +124,8 @@ func (b *Backend) commitSpends(batch []*spending) error {
 		return refused(err)
 	}
 	defer unlock()
-	if now := time.Now().UnixNano(); now-b.spends.checked.Load() > int64(roomHolds) {
+	now := time.Now().UnixNano()
+	if ago := now - b.spends.checked.Load(); ago < 0 || ago > int64(roomHolds) { // the clock may have been set back
 		if err := b.space.check(fullReserve); err != nil {
 			return refused(err)
 		}
