@@ -30,13 +30,13 @@ const (
 	pipelineCount = 4  // under way at once, per server
 )
 
-// coalescer gathers Gets and Spends into pipelines. Goroutines that send them are started when
-// there is something to send, and end when there is nothing any more.
+// coalescer gathers Gets and Spends into pipelines. Goroutines that send them are
+// started when there is something to send, and end when there is nothing any more.
 type coalescer struct {
 	client goredis.UniversalClient
 	direct *direct
 	work   *sync.WaitGroup // of the handle
-	few    int64           // as many Gets at once are not gathered
+	few    int64           // as many calls at once are not gathered
 	wait   time.Duration   // for being sent, and for the replies of a server that is not slow
 	calls  atomic.Int64    // under way
 
