@@ -184,7 +184,7 @@ func (r *request) parseQuery(b []byte) (err error) {
 // cutDocument returns a valid document from the beginning of b, and the rest.
 func cutDocument(b []byte) (doc bson.Raw, rest []byte, err error) {
 	core, rest, ok := bsoncore.ReadDocument(b)
-	if !ok || core.Validate() != nil {
+	if !ok || !valid(core, 1) {
 		return nil, nil, malformed("a document that is not BSON")
 	}
 	return bson.Raw(core), rest, nil

@@ -68,6 +68,12 @@ func TestReadRequestRefuses(t *testing.T) {
 	damaged := bytes.Clone(ping)
 	damaged[4] = 0x20
 	badLength := section("documents", a)
+	emptyString := bytes.Clone(b) // the length counts the NUL, so that it is 1 at least
+	emptyString[9] = 0
+	deep := bson.D{}
+	for range maxDepth {
+		deep = bson.D{{Key: "d", Value: deep}}
+	}
 	badLength[1] = 3
 	for name, m := range map[string][]byte{
 		"too long":                      long,
@@ -81,6 +87,9 @@ func TestReadRequestRefuses(t *testing.T) {
 		"a section of another kind":     message(opMsg, noFlags, []byte{2}, ping),
 		"half a document":               message(opMsg, noFlags, body, ping[:10]),
 		"not BSON":                      message(opMsg, noFlags, body, damaged),
+		"a string of no length":         message(opMsg, noFlags, body, insert, section("documents", emptyString)),
+		"a bad string in a document":    message(opMsg, noFlags, body, bytes.Replace(marshal(bson.D{{Key: "find", Value: bson.Raw(b)}}), b, emptyString, 1)),
+		"deeper than a server reads":    message(opMsg, noFlags, body, marshal(deep)),
 		"a sequence of no length":       message(opMsg, noFlags, body, insert, []byte{1, 9}),
 		"a sequence longer than it is":  message(opMsg, noFlags, body, insert, []byte{1, 99, 0, 0, 0, 'x', 0}),
 		"a sequence shorter than it is": message(opMsg, noFlags, body, insert, badLength),
@@ -113,6 +122,8 @@ func FuzzReadRequest(f *testing.F) {
 	f.Add(message(opMsg, noFlags, body, ping))
 	f.Add(message(opMsg, noFlags, body, insert, section("documents", a, b)))
 	f.Add(message(opMsg, []byte{moreToCome, 0, 1, 0}, section("documents", a), body, insert))
+	f.Add(message(opMsg, noFlags, body, insert, section("documents", marshal(bson.D{{Key: "_id", Value: "a"},
+		{Key: "all", Value: bson.A{bson.Binary{Subtype: 2, Data: []byte{1}}, bson.Regex{Pattern: "p"}, bson.CodeWithScope{Code: "c", Scope: bson.D{}}, bson.Symbol("s"), bson.JavaScript("j"), bson.DBPointer{DB: "d"}}}}))))
 	for _, cmd := range []bson.D{
 		{{Key: "find", Value: "keys"}, {Key: "filter", Value: bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: "a"}}}}}, {Key: "sort", Value: bson.D{{Key: "_id", Value: 1}}}, {Key: "limit", Value: 2}, {Key: "$db", Value: "test"}},
 		{{Key: "update", Value: "keys"}, {Key: "updates", Value: bson.A{bson.D{{Key: "q", Value: bson.D{{Key: "_id", Value: "a"}}}, {Key: "u", Value: bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}}}, {Key: "upsert", Value: true}}}}, {Key: "$db", Value: "test"}},
