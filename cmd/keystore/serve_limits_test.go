@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/keystore/backend"
 )
 
 // verify asks a server for a key, and returns the answer, whose body is closed.
@@ -68,4 +71,24 @@ func TestServeLimits(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got, used)
 	}
+}
+
+// Counts stay in the store for as long as the server that wrote them was told.
+func TestServeUsageRetention(t *testing.T) {
+	store := "badger://" + slashed(filepath.Join(t.TempDir(), "store")) + "?sync=0"
+	_, token := newTool(t, store).generate(t)
+	s := startServe(t, store, "--usage-retention", "400d")
+	require.Equal(t, 200, s.verify("", token).StatusCode)
+	require.Zero(t, s.end(syscall.SIGTERM))
+
+	b, err := backend.Open(t.Context(), store, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	after := func(days int) time.Time { return time.Now().AddDate(0, 0, days) }
+	n, err := b.(backend.Meter).PurgeUsage(t.Context(), after(399), 10)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	n, err = b.(backend.Meter).PurgeUsage(t.Context(), after(402), 10)
+	require.NoError(t, err)
+	require.Equal(t, 2, n, "of the key and of its owner")
 }

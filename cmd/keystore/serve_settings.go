@@ -33,6 +33,7 @@ func addServeFlags(flags *pflag.FlagSet) {
 	flags.String("cache-ttl", "", "`duration` after which a change elsewhere is seen at the latest; default 5s")
 	flags.String("stale-if-unavailable", "", "`duration` for which a key goes on being accepted beyond --cache-ttl while the store fails; default none")
 	flags.Bool("limits-open", false, "let keys pass whose limits cannot be counted while the store fails")
+	flags.String("usage-retention", "", "how long counts of lookups are kept: `duration` or never; default 90d")
 	flags.Bool("rate-limit-fields", false, "send RateLimit and RateLimit-Policy also where /verify lets a key pass")
 	flags.Bool("legacy-rate-limit-fields", false, "send X-RateLimit-* wherever these are sent")
 	flags.String("log-format", "", "`format` of the log: text or json; default text, with --json json")
@@ -62,6 +63,7 @@ func (a *app) served(cmd *cobra.Command, rawURL string) (served, error) {
 	options.CacheTTL = read(s, "cache-ttl", 0, parsePositive)
 	options.StaleIfUnavailable = read(s, "stale-if-unavailable", 0, parsePositive)
 	options.TouchInterval, options.PurgeInterval, options.UsageInterval = 0, 0, 0
+	options.UsageRetention = read(s, "usage-retention", 0, parseRetention)
 	if s.given("limits-open") {
 		options.LimitFailure = keystore.LimitsOpen
 	}
