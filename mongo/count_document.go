@@ -114,7 +114,6 @@ func decodeCounter(raw bson.Raw, id string) (counter, error) {
 	if got, ok := raw.Lookup(fieldID).StringValueOK(); !ok || got != id {
 		return c, errors.New("mongo: the server answered with another document than was asked for")
 	}
-	counts, times := 0, 0
 	for _, e := range elements {
 		ok := true
 		switch name, value := e.Key(), e.Value(); {
@@ -124,22 +123,25 @@ func decodeCounter(raw bson.Raw, id string) (counter, error) {
 			c.spends, ok = value.ArrayOK()
 		case strings.HasPrefix(name, prefixCount):
 			w := c.windows[name[len(prefixCount):]]
+			twice := w.count != 0
 			w.count, ok = integer(value)
-			ok = ok && w.count > 0
+			ok = ok && w.count > 0 && !twice
 			c.windows[name[len(prefixCount):]] = w
-			counts++
 		case strings.HasPrefix(name, prefixSpent):
 			w := c.windows[name[len(prefixSpent):]]
+			twice := !w.last.IsZero()
 			w.last.T, w.last.I, ok = value.TimestampOK()
+			ok = ok && !w.last.IsZero() && !twice // no server's clock says zero
 			c.windows[name[len(prefixSpent):]] = w
-			times++
 		}
 		if !ok {
 			return c, errDamagedCounts
 		}
 	}
-	if counts != len(c.windows) || times != len(c.windows) {
-		return c, errDamagedCounts
+	for _, w := range c.windows {
+		if w.count == 0 || w.last.IsZero() {
+			return c, errDamagedCounts
+		}
 	}
 	return c, nil
 }

@@ -19,8 +19,8 @@ func FuzzDecodeCounter(f *testing.F) {
 	ties := doc("_id", "a") // between the last window that is kept and others
 	for i := range uint32(20) {
 		key := windowKey(backend.Window{Name: "day", Length: time.Hour, Start: time.Unix(int64(i)*3600, 0)})
-		full = append(full, doc("n:"+key, int64(i)+1, "t:"+key, bson.Timestamp{T: i / 3, I: i % 2})...)
-		ties = append(ties, doc("n:"+key, int64(1), "t:"+key, bson.Timestamp{T: (i + 1) / 3})...)
+		full = append(full, doc("n:"+key, int64(i)+1, "t:"+key, bson.Timestamp{T: 1 + i/3, I: i % 2})...)
+		ties = append(ties, doc("n:"+key, int64(1), "t:"+key, bson.Timestamp{T: 1 + (i+1)/3})...)
 	}
 	for _, doc := range []bson.D{
 		full, ties, doc("_id", "a"), doc("_id", "b"), doc(),
