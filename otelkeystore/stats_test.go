@@ -28,13 +28,14 @@ func TestObserveStats(t *testing.T) {
 	token, _, err := ks.Generate(t.Context(), keystore.KeyParams{Owner: "o"})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return ks.Stats().Watch == keystore.WatchActive }, 10*time.Second, time.Millisecond)
-	for range 5 {
-		_, err = ks.Lookup(t.Context(), token.Reveal())
+	var m map[string]metricdata.Metrics
+	require.Eventually(t, func() bool { // the message of Generate takes the key out of the cache once more
+		_, err := ks.Lookup(t.Context(), token.Reveal())
 		require.NoError(t, err)
-	}
+		m = c.collected()
+		return ks.Stats().Hits > 0 && m["keystore.cache.entries"].Data.(metricdata.Gauge[int64]).DataPoints[0].Value == 1
+	}, 10*time.Second, time.Millisecond)
 	s := ks.Stats()
-	require.Greater(t, s.Hits, uint64(0))
-	m := c.collected()
 	for name, want := range map[string]uint64{
 		"keystore.cache.hits": s.Hits, "keystore.cache.misses": s.Misses, "keystore.cache.stale_hits": 0,
 		"keystore.cache.evictions": 0, "keystore.cache.flushes": s.Flushes, "keystore.audit.lost": 0,

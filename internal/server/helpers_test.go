@@ -214,6 +214,17 @@ func prefixes(texts ...string) (list []netip.Prefix) {
 
 // unwatched is a backend that cannot tell of changes, so that only the age of
 // what is cached makes a revocation hold.
+// hear returns when the server has heard of all changes so far, which would else take
+// keys out of its cache later. It must have a cache, and hears of changes in order.
+func (i *instance) hear() {
+	i.t.Helper()
+	token, id := i.generate("a")
+	require.Equal(i.t, 200, i.get("/verify", token).StatusCode)
+	_, err := i.keys.Revoke(i.t.Context(), id, "")
+	require.NoError(i.t, err)
+	require.Eventually(i.t, func() bool { return i.get("/verify", token).StatusCode == 401 }, patience, time.Millisecond)
+}
+
 type unwatched struct{ backend.Backend }
 
 // serveOnUnwatched starts a server that hears of no change.

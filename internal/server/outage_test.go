@@ -83,6 +83,7 @@ func TestLimitsWhileTheStoreIsKilled(t *testing.T) {
 			token, id := s.limited("a", "year 1000"+year)
 			stranger, _ := s.limited("a", "year 1000"+year) // which the server has never seen
 			unlimited, _ := s.generate("a")
+			s.hear()
 			for range 3 {
 				require.Equal(t, 200, s.get("/verify", token).StatusCode)
 				require.Equal(t, 200, s.get("/verify", unlimited).StatusCode)
