@@ -111,7 +111,8 @@ func TestRevokeUnderLoad(t *testing.T) {
 			group.Wait()
 			assert.Zero(t, late.Load(), "served past the bound")
 			assert.GreaterOrEqual(t, served.Load(), int64(clients))
-			assert.LessOrEqual(t, connections.Load(), int64(clients), "connections were not kept")
+			// The client may make one more than it needs, but not one for each of its 6 requests.
+			assert.Less(t, connections.Load(), int64(2*clients), "connections were not kept")
 		})
 	}
 }
