@@ -91,12 +91,21 @@ func TestFullDisk(t *testing.T) {
 	_, err = ks.Get(ctx, dueKey.ID)
 	require.ErrorIs(t, err, keystore.ErrNotFound)
 	tokens = tokens[:len(tokens)-1]
-	more := eat(t, disk, reserve/2-mib)
-	checkNoSpace(t, map[string]error{"Delete": ks.Delete(ctx, idOf(t, ks, tokens[0]))})
+	files := []string{other, rest}
+	for refused := false; !refused; {
+		require.Less(t, len(files), 20, "compactions do not give room back so often")
+		files = append(files, eat(t, disk, reserve/2-mib))
+		if err := ks.Delete(ctx, idOf(t, ks, tokens[0])); err != nil {
+			checkNoSpace(t, map[string]error{"Delete": err})
+			refused = true
+		} else {
+			tokens = tokens[1:] // a compaction had ended in between
+		}
+	}
 	require.NoError(t, lookUpAll(ctx, ks, tokens))
 
 	// Room: the same handle writes again.
-	for _, file := range []string{more, rest, other} {
+	for _, file := range files {
 		require.NoError(t, os.Remove(file))
 	}
 	_, err = ks.Revoke(ctx, idOf(t, ks, tokens[0]), "leaked")
