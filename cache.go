@@ -3,6 +3,7 @@ package keystore
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,6 +91,17 @@ func (p *proof) set(sum *[sha256.Size]byte) {
 		p.sum = *sum
 		p.state.Store(proofSet)
 	}
+}
+
+// version orders what was read of an id: by its revision, and that it has no record
+// comes last, for ids are not used again.
+func (e *entry) version() uint64 { return versionOf(e.key.revision) }
+
+func versionOf(revision uint64) uint64 {
+	if revision == 0 {
+		return math.MaxUint64
+	}
+	return revision
 }
 
 // provenBy returns which secret the token with this SHA-256 has proved itself to
@@ -216,7 +228,7 @@ func (c *cache) evict(id string) {
 	shard := c.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	shard.detach(id)
+	shard.detach(id, 0)
 	c.drop(id)
 }
 
@@ -226,7 +238,7 @@ func (c *cache) seen(id string, revision uint64) {
 	shard := c.shard(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	shard.detach(id)
+	shard.detach(id, versionOf(revision))
 	for _, kept := range []*sieve.Map[*entry]{c.proven, c.doubts} {
 		kept.DeleteIf(id, func(e *entry) bool { return e.key.revision != revision })
 	}

@@ -310,3 +310,53 @@ func TestCacheSizes(t *testing.T) {
 		})
 	}
 }
+
+// TestADetachedReadMayBeAheadOfALaterOne: what it found was told to a lookup, and the
+// next one is not told of less, be it kept or being read.
+func TestADetachedReadMayBeAheadOfALaterOne(t *testing.T) {
+	for name, change := range map[string]struct {
+		do   func(there *process, id string) error
+		want Reason
+	}{
+		"revoked": {func(there *process, id string) error {
+			_, err := there.Revoke(context.Background(), id, "")
+			return err
+		}, ReasonRevoked},
+		"deleted": {func(there *process, id string) error { return there.Delete(context.Background(), id) }, ReasonUnknownKey},
+	} {
+		for _, landed := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, landed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newSharedStore(t)
+					p, there := s.quiet(), s.quiet()
+					token, id := p.generate()
+					begun, read, found, answer := make(chan bool), make(chan bool), make(chan bool), make(chan bool)
+					var first, second sync.WaitGroup
+					p.on(func(context.Context, string) error { p.on(nil, nil); begun <- true; <-read; return nil }, nil)
+					first.Go(func() { require.Equal(t, change.want, p.why(token)) })
+					<-begun
+					_, err := p.Get(t.Context(), id) // detaches it
+					require.NoError(t, err)
+					if !landed {
+						p.on(nil, func(string) { p.on(nil, nil); found <- true; <-answer })
+					}
+					second.Go(func() { require.Equal(t, Reason(""), p.why(token), "it was read before the change") })
+					if landed {
+						second.Wait()
+					} else {
+						<-found
+					}
+					require.NoError(t, change.do(there, id))
+					read <- true
+					first.Wait()
+					require.Equal(t, int64(1), p.during(func() { require.Equal(t, change.want, p.why(token)) }))
+					if !landed {
+						answer <- true
+						second.Wait()
+					}
+					require.Zero(t, p.during(func() { require.Equal(t, change.want, p.why(token)) }), "that is kept")
+				})
+			})
+		}
+	}
+}

@@ -23,6 +23,7 @@ type flight struct {
 	waiting bool          // it has not begun: the next slot after older is yet to come
 	began   time.Duration // age of the cache when the read began, or a little before
 	epoch   uint64        // of the cache then
+	known   uint64        // when it was detached: the version that may have been told already
 
 	done      chan struct{} // closed when the rest is there
 	e         *entry
@@ -45,9 +46,11 @@ func (c *cache) shard(id string) *flightShard {
 }
 
 // detach makes a read that is under way one that nobody joins any more and that is
-// not kept. The caller holds the lock.
-func (s *flightShard) detach(id string) {
+// not kept. Reads that begin later find the known version or a newer one; 0: nobody
+// knows. The caller holds the lock.
+func (s *flightShard) detach(id string, known uint64) {
 	if f := s.flights[id]; f != nil && !f.waiting {
+		f.known = known
 		delete(s.flights, id)
 	}
 }
@@ -93,6 +96,9 @@ func (c *cache) land(f *flight, e *entry, err error, abandoned bool) {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if shard.flights[f.id] != f {
+		if err == nil {
+			c.overtaken(shard, f, e)
+		}
 		return
 	}
 	delete(shard.flights, f.id)
@@ -102,6 +108,20 @@ func (c *cache) land(f *flight, e *entry, err error, abandoned bool) {
 		c.drop(f.id)
 	default:
 		c.keep(f.id, e)
+	}
+}
+
+// overtaken is told what a flight found that was detached, which its waiters are told.
+// A read that began after it may have found an older version, and no lookup that
+// begins from now on shall be told of that.
+func (c *cache) overtaken(shard *flightShard, f *flight, e *entry) {
+	version := e.version()
+	if version <= f.known {
+		return
+	}
+	if kept := c.kept(f.id); kept == nil || kept.version() < version {
+		shard.detach(f.id, version)
+		c.drop(f.id)
 	}
 }
 
