@@ -125,7 +125,11 @@ func TestCloseAmidSilence(t *testing.T) {
 	calls := recordCalls(redis.Client(b))
 	server.Pause()
 	var wg sync.WaitGroup
+	writing := 0 // methods, each with a script of its own
 	for _, m := range methods(b) {
+		if m.writes {
+			writing++
+		}
 		wg.Go(func() {
 			err := m.call(testContext(t))
 			assert.Error(t, err, m.name)
@@ -137,7 +141,13 @@ func TestCloseAmidSilence(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool { return len(calls.named("evalsha")) >= 4 && len(calls.named("get")) > 0 }, waitLimit, waitTick)
+	require.Eventually(t, func() bool {
+		scripts := make(map[any]bool)
+		for _, args := range calls.named("evalsha") {
+			scripts[args[1]] = true
+		}
+		return len(scripts) == writing && len(calls.named("get")) > 0
+	}, waitLimit, waitTick, "all are under way")
 	start := time.Now()
 	require.NoError(t, b.Close())
 	require.Less(t, time.Since(start), 10*time.Second)
